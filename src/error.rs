@@ -1,0 +1,106 @@
+//! The one error type of the crate.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// The crate's result.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Everything that can go wrong. Messages name the op, field or file, what was expected, and what to do.
+#[derive(Debug)]
+pub enum Error {
+    /// An op was given shapes, types or attributes that it cannot work with.
+    Op {
+        /// Name of the op, as in the graph dump.
+        op: String,
+        /// What was expected and what was found.
+        message: String,
+    },
+    /// A graph, plan or executor was used against its contract.
+    Graph {
+        /// What was expected and what was found.
+        message: String,
+    },
+    /// A field of a configuration or an argument has an unusable value.
+    Value {
+        /// Name of the field or argument.
+        field: String,
+        /// What was expected and what was found.
+        message: String,
+    },
+    /// A file's content is not what it should be.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What was expected, what was found, what to do.
+        message: String,
+    },
+    /// The operating system refused to read or write.
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was being done: "read", "write", "create".
+        action: &'static str,
+        /// The system's own error.
+        source: std::io::Error,
+    },
+    /// A device is not there or failed.
+    Device {
+        /// What was found and what to do.
+        message: String,
+    },
+}
+
+impl Error {
+    /// An op was given what it cannot work with.
+    pub fn op(op: impl Into<String>, message: impl Into<String>) -> Self {
+        Error::Op { op: op.into(), message: message.into() }
+    }
+
+    /// A graph, plan or executor was used against its contract.
+    pub fn graph(message: impl Into<String>) -> Self {
+        Error::Graph { message: message.into() }
+    }
+
+    /// A field or argument has an unusable value.
+    pub fn value(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Error::Value { field: field.into(), message: message.into() }
+    }
+
+    /// A file's content is not what it should be.
+    pub fn file(path: impl AsRef<Path>, message: impl Into<String>) -> Self {
+        Error::File { path: path.as_ref().to_path_buf(), message: message.into() }
+    }
+
+    /// The operating system refused; `action` is "read", "write" or "create".
+    pub fn io(path: impl AsRef<Path>, action: &'static str, source: std::io::Error) -> Self {
+        Error::Io { path: path.as_ref().to_path_buf(), action, source }
+    }
+
+    /// A device is not there or failed.
+    pub fn device(message: impl Into<String>) -> Self {
+        Error::Device { message: message.into() }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Op { op, message } => write!(f, "{op}: {message}"),
+            Error::Graph { message } => write!(f, "graph: {message}"),
+            Error::Value { field, message } => write!(f, "{field}: {message}"),
+            Error::File { path, message } => write!(f, "{}: {message}", path.display()),
+            Error::Io { path, action, source } => write!(f, "{}: cannot {action}: {source}", path.display()),
+            Error::Device { message } => write!(f, "device: {message}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}

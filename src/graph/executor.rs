@@ -1,0 +1,4 @@
+//! Running.
+/// Runs a plan.
+#[derive(Debug)]
+pub struct Executor;

@@ -1,0 +1,4 @@
+//! Planning.
+/// A memory plan.
+#[derive(Debug)]
+pub struct Plan;

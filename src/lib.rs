@@ -1,0 +1,15 @@
+//! Finds the motor units of a muscle in ultrafast-ultrasound recordings, on compute kernels written by hand.
+//!
+//! The engine ([`tensor`], [`device`], [`ops`], [`graph`], [`nn`]) knows nothing of muscles; the modules above it do.
+#![warn(missing_docs)]
+
+pub mod device;
+mod error;
+pub mod graph;
+pub mod metrics;
+pub mod muscle;
+pub mod nn;
+pub mod ops;
+pub mod tensor;
+
+pub use error::{Error, Result};

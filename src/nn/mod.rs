@@ -1,0 +1,1 @@
+//! Blocks both networks share.
