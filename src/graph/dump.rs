@@ -1,1 +1,145 @@
-//! Dump.
+//! A graph in words: what runs, on what shapes, by which kernel, at what cost, in how much memory.
+
+use std::fmt::Write;
+
+use serde_json::{Value as Json, json};
+
+use super::{Graph, Plan, Source, Value};
+use crate::Result;
+use crate::device::Device;
+use crate::ops::Cost;
+use crate::tensor::TensorType;
+
+/// A planned graph, ready to be printed.
+#[derive(Debug)]
+pub struct Dump {
+    rows: Vec<Row>,
+    plan: Plan,
+    device: String,
+    variables: usize,
+    variable_values: usize,
+}
+
+#[derive(Debug)]
+struct Row {
+    node: usize,
+    once: bool,
+    name: String,
+    op: &'static str,
+    attributes: String,
+    inputs: Vec<String>,
+    outputs: Vec<String>,
+    output_bytes: usize,
+    cost: Cost,
+    kernel: String,
+    scratch: usize,
+}
+
+impl Dump {
+    /// Plans the computation of `targets` and describes it.
+    pub fn new(graph: &Graph, targets: &[Value], device: &Device) -> Result<Self> {
+        let Device::Cpu(cpu) = device;
+        let plan = Plan::new(graph, targets, cpu)?;
+        let types = |values: &[Value]| -> Vec<TensorType> { values.iter().map(|v| graph.ty(*v).clone()).collect() };
+        let once = plan.prologue.iter().map(|step| (true, step));
+        let rows = once
+            .chain(plan.steps.iter().map(|step| (false, step)))
+            .map(|(once, step)| {
+                let node = &graph.nodes()[step.node];
+                let (inputs, outputs) = (types(&node.inputs), types(&node.outputs));
+                let view = node.op.is_view();
+                Row {
+                    node: step.node,
+                    once,
+                    name: node.name.clone(),
+                    op: node.op.name(),
+                    attributes: format!("{:?}", node.op),
+                    output_bytes: outputs.iter().map(TensorType::bytes).sum(),
+                    cost: if view { Cost::default() } else { node.op.cost(&inputs, &outputs) },
+                    kernel: if view { "view".to_owned() } else { node.op.cpu_kernel(cpu, &inputs, &outputs) },
+                    inputs: node.inputs.iter().map(|v| describe(graph, *v)).collect(),
+                    outputs: outputs.iter().map(TensorType::to_string).collect(),
+                    scratch: step.scratch.bytes + step.packed.bytes,
+                }
+            })
+            .collect();
+        let variables: Vec<_> = graph.variables().iter().map(|(_, v)| graph.ty(*v).len()).collect();
+        let (count, values) = (variables.len(), variables.iter().sum());
+        Ok(Self { rows, plan, device: device.describe(), variables: count, variable_values: values })
+    }
+
+    /// Operations and bytes of one run.
+    pub fn cost(&self) -> Cost {
+        self.rows.iter().filter(|row| !row.once).fold(Cost::default(), |sum, row| Cost {
+            flops: sum.flops + row.cost.flops,
+            bytes: sum.bytes + row.cost.bytes,
+        })
+    }
+
+    /// A table, one node a line, with totals and the peak of memory above it.
+    pub fn text(&self) -> String {
+        let cost = self.cost();
+        let mut text = String::new();
+        let mib = |bytes: usize| bytes as f64 / (1 << 20) as f64;
+        let (persistent, arena) = (mib(self.plan.persistent_bytes), mib(self.plan.arena_bytes));
+        let _ = writeln!(text, "device     {}", self.device);
+        let _ = writeln!(text, "nodes      {} ({} run once)", self.rows.len(), self.plan.prologue.len());
+        let _ = writeln!(text, "variables  {} ({} values)", self.variables, self.variable_values);
+        let _ = writeln!(
+            text,
+            "work       {:.3} GFLOP, {:.1} MB moved at least",
+            cost.flops as f64 / 1e9,
+            cost.bytes as f64 / 1e6
+        );
+        let _ = writeln!(text, "peak       {:.1} MiB = {persistent:.1} kept + {arena:.1} arena", persistent + arena);
+        let _ =
+            writeln!(text, "\n{:>5} {:<36} {:<28} {:>10} {:>10}  shapes", "node", "name", "kernel", "MFLOP", "KiB out");
+        for row in &self.rows {
+            let _ = writeln!(
+                text,
+                "{:>5}{}{:<36} {:<28} {:>10.3} {:>10.1}  {} -> {}",
+                row.node,
+                if row.once { '*' } else { ' ' },
+                row.name,
+                row.kernel,
+                row.cost.flops as f64 / 1e6,
+                row.output_bytes as f64 / 1024.0,
+                row.inputs.join(" "),
+                row.outputs.join(" ")
+            );
+        }
+        text.push_str("\n* runs once, when the weights are set\n");
+        text
+    }
+
+    /// The same as JSON.
+    pub fn json(&self) -> Json {
+        let cost = self.cost();
+        let nodes: Vec<Json> = self
+            .rows
+            .iter()
+            .map(|row| {
+                json!({
+                    "node": row.node, "name": row.name, "op": row.op, "attributes": row.attributes, "kernel": row.kernel,
+                    "inputs": row.inputs, "outputs": row.outputs, "output_bytes": row.output_bytes, "once": row.once,
+                    "flops": row.cost.flops, "bytes": row.cost.bytes, "workspace_bytes": row.scratch,
+                })
+            })
+            .collect();
+        json!({
+            "device": self.device, "variables": self.variables, "variable_values": self.variable_values,
+            "flops": cost.flops, "bytes": cost.bytes, "persistent_bytes": self.plan.persistent_bytes,
+            "arena_bytes": self.plan.arena_bytes, "peak_bytes": self.plan.peak_bytes(), "nodes": nodes,
+        })
+    }
+}
+
+fn describe(graph: &Graph, value: Value) -> String {
+    let ty = graph.ty(value);
+    match graph.source(value) {
+        Source::Input(name) | Source::Variable(name) => format!("{name}:{ty}"),
+        Source::Constant(_) => format!("const:{ty}"),
+        Source::Node { node, output: 0 } => format!("%{node}:{ty}"),
+        Source::Node { node, output } => format!("%{node}.{output}:{ty}"),
+    }
+}

@@ -10,8 +10,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use autodiff::GradientContext;
+pub use dump::Dump;
 pub use executor::Executor;
-pub use plan::Plan;
+pub use plan::{Place, Plan, Step};
 
 use crate::ops::Op;
 use crate::tensor::{Tensor, TensorType};

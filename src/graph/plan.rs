@@ -1,4 +1,340 @@
-//! Planning.
-/// A memory plan.
-#[derive(Debug)]
-pub struct Plan;
+//! The memory plan: which nodes run, what runs only once, and where every value lives. Made before anything runs, so that
+//! the peak is known beforehand.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{Graph, Source, Value};
+use crate::device::Cpu;
+use crate::ops::Workspace;
+use crate::tensor::TensorType;
+use crate::{Error, Result};
+
+/// A byte range of one of the executor's two buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Whether it lies in the buffer that lives between runs (variables, constants, what is computed from them).
+    pub persistent: bool,
+    /// First byte.
+    pub offset: usize,
+    /// Number of bytes.
+    pub bytes: usize,
+}
+
+/// One scheduled node.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Index of the node in the graph.
+    pub node: usize,
+    /// Packed inputs and, if they are made anew each time this step runs, whether.
+    pub packed: Place,
+    /// Whether the packed inputs are constant: filled when the weights are set, not at every run.
+    pub packed_once: bool,
+    /// Scratch of the body.
+    pub scratch: Place,
+}
+
+/// What runs, in which order, and where everything lives.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Nodes that depend on constant values only: run when the variables have been set.
+    pub prologue: Vec<Step>,
+    /// Nodes of every run.
+    pub steps: Vec<Step>,
+    /// Bytes that live between runs.
+    pub persistent_bytes: usize,
+    /// Bytes of the arena: values that live within a run, and scratch.
+    pub arena_bytes: usize,
+    places: HashMap<Value, Place>,
+    targets: Vec<Value>,
+}
+
+const ALIGN: usize = 64;
+
+fn aligned(bytes: usize) -> usize {
+    bytes.div_ceil(ALIGN) * ALIGN
+}
+
+impl Plan {
+    /// Plans the computation of `targets` (values to be read afterwards, or whose nodes update variables).
+    pub fn new(graph: &Graph, targets: &[Value], cpu: &Cpu) -> Result<Self> {
+        Planner::new(graph, targets)?.plan(cpu)
+    }
+
+    /// Bytes of all buffers together: the peak, known before anything runs.
+    pub fn peak_bytes(&self) -> usize {
+        self.persistent_bytes + self.arena_bytes
+    }
+
+    /// Where a value lives; `None` if the plan does not compute or keep it.
+    pub fn place(&self, value: Value) -> Option<Place> {
+        self.places.get(&value).copied()
+    }
+
+    /// The values that can be read after a run.
+    pub fn targets(&self) -> &[Value] {
+        &self.targets
+    }
+}
+
+/// A byte range wanted from step `first` to step `last`, both included.
+struct Interval {
+    owner: Owner,
+    bytes: usize,
+    first: usize,
+    last: usize,
+}
+
+enum Owner {
+    Value(Value),
+    Packed(usize),
+    Scratch(usize),
+}
+
+struct Planner<'a> {
+    graph: &'a Graph,
+    targets: &'a [Value],
+    /// Scheduled nodes in order.
+    scheduled: Vec<usize>,
+    /// For each value, the value whose memory it shares (views, in-place updates), or itself.
+    roots: Vec<Value>,
+    /// Values that never change once the variables are set.
+    constant: Vec<bool>,
+    read: HashSet<Value>,
+}
+
+impl<'a> Planner<'a> {
+    fn new(graph: &'a Graph, targets: &'a [Value]) -> Result<Self> {
+        let scheduled = schedule(graph, targets);
+        let mut planner = Self {
+            graph,
+            targets,
+            roots: (0..graph.values.len() as u32).map(Value).collect(),
+            constant: vec![false; graph.values.len()],
+            read: targets.iter().copied().collect(),
+            scheduled,
+        };
+        planner.share_memory()?;
+        planner.find_constants();
+        Ok(planner)
+    }
+
+    fn root(&self, value: Value) -> Value {
+        self.roots[value.index()]
+    }
+
+    /// Resolves views and in-place updates, and checks that nobody reads a variable after it was overwritten.
+    fn share_memory(&mut self) -> Result<()> {
+        let mut overwritten: HashMap<Value, &str> = HashMap::new();
+        for &index in &self.scheduled {
+            let node = &self.graph.nodes[index];
+            for input in &node.inputs {
+                self.read.insert(*input);
+                if let Some(by) = overwritten.get(input) {
+                    let name = &node.name;
+                    return Err(Error::graph(format!("'{name}' reads a variable that '{by}' has already overwritten")));
+                }
+            }
+            if node.op.is_view() {
+                self.roots[node.outputs[0].index()] = self.roots[node.inputs[0].index()];
+            }
+            for (output, input) in node.op.updates() {
+                let (output, input) = (node.outputs[output], node.inputs[input]);
+                if !matches!(self.graph.source(input), Source::Variable(_))
+                    || self.graph.ty(input) != self.graph.ty(output)
+                {
+                    let name = node.op.name();
+                    return Err(Error::graph(format!("{name} can only update a variable of its own type in place")));
+                }
+                self.roots[output.index()] = input;
+                overwritten.insert(input, &node.name);
+            }
+        }
+        Ok(())
+    }
+
+    fn find_constants(&mut self) {
+        let mut updated: HashSet<Value> = HashSet::new();
+        for &index in &self.scheduled {
+            let node = &self.graph.nodes[index];
+            updated.extend(node.op.updates().iter().map(|(_, input)| node.inputs[*input]));
+        }
+        for (i, info) in self.graph.values.iter().enumerate() {
+            self.constant[i] = match info.source {
+                Source::Constant(_) => true,
+                Source::Variable(_) => !updated.contains(&Value(i as u32)),
+                _ => false,
+            };
+        }
+        // While anything is trained, variables are set between runs too: hoist only for pure inference.
+        if !updated.is_empty() {
+            for (i, info) in self.graph.values.iter().enumerate() {
+                self.constant[i] &= matches!(info.source, Source::Constant(_));
+            }
+        }
+        for &index in &self.scheduled {
+            let node = &self.graph.nodes[index];
+            let constant = node.op.updates().is_empty() && node.inputs.iter().all(|input| self.constant[input.index()]);
+            node.outputs.iter().for_each(|output| self.constant[output.index()] = constant);
+        }
+    }
+
+    fn is_prologue(&self, node: usize) -> bool {
+        self.graph.nodes[node].outputs.iter().any(|output| self.constant[output.index()])
+    }
+
+    fn types(&self, values: &[Value]) -> Vec<TensorType> {
+        values.iter().map(|value| self.graph.ty(*value).clone()).collect()
+    }
+
+    fn plan(self, cpu: &Cpu) -> Result<Plan> {
+        let graph = self.graph;
+        let mut persistent = 0usize;
+        let mut keep = |bytes: usize| {
+            let place = Place { persistent: true, offset: persistent, bytes };
+            persistent += aligned(bytes);
+            place
+        };
+        let mut places: HashMap<Value, Place> = HashMap::new();
+        for (i, info) in graph.values.iter().enumerate() {
+            let value = Value(i as u32);
+            let stays = match &info.source {
+                Source::Variable(_) => true,
+                Source::Constant(_) => self.read.contains(&value),
+                Source::Node { node, .. } => {
+                    self.constant[i] && self.root(value) == value && self.scheduled.binary_search(node).is_ok()
+                }
+                Source::Input(_) => false,
+            };
+            if stays {
+                places.insert(value, keep(info.ty.bytes()));
+            }
+        }
+        let (mut prologue, mut steps, mut intervals) = (Vec::new(), Vec::new(), Vec::new());
+        let mut prologue_scratch = 0;
+        let mut lifetimes: HashMap<Value, (usize, usize)> = HashMap::new();
+        for &index in &self.scheduled {
+            let node = &graph.nodes[index];
+            let workspace: Workspace = if node.op.is_view() {
+                Workspace::default()
+            } else {
+                node.op.cpu_workspace(cpu, &self.types(&node.inputs), &self.types(&node.outputs))
+            };
+            let packed_inputs = node.op.packed_inputs();
+            let packed_once =
+                workspace.packed > 0 && packed_inputs.iter().all(|input| self.constant[node.inputs[*input].index()]);
+            let nowhere = Place { persistent: false, offset: 0, bytes: 0 };
+            let packed = if packed_once { keep(workspace.packed) } else { nowhere };
+            let mut step = Step { node: index, packed, packed_once, scratch: nowhere };
+            if self.is_prologue(index) {
+                // The prologue uses the arena before any run does.
+                step.scratch = Place { persistent: false, offset: 0, bytes: workspace.scratch };
+                prologue_scratch = prologue_scratch.max(workspace.scratch);
+                prologue.push(step);
+                continue;
+            }
+            let now = steps.len();
+            for value in node.inputs.iter().chain(&node.outputs) {
+                let root = self.root(*value);
+                if places.contains_key(&root) {
+                    continue;
+                }
+                let begin = if matches!(graph.source(root), Source::Input(_)) { 0 } else { now };
+                lifetimes.entry(root).or_insert((begin, now)).1 = now;
+            }
+            for (output, value) in node.outputs.iter().enumerate() {
+                if !self.read.contains(value) && node.op.optional_outputs().contains(&output) {
+                    lifetimes.remove(value);
+                }
+            }
+            if workspace.packed > 0 && !packed_once {
+                intervals.push(Interval { owner: Owner::Packed(now), bytes: workspace.packed, first: now, last: now });
+            }
+            if workspace.scratch > 0 {
+                intervals.push(Interval {
+                    owner: Owner::Scratch(now),
+                    bytes: workspace.scratch,
+                    first: now,
+                    last: now,
+                });
+            }
+            steps.push(step);
+        }
+        for target in self.targets {
+            let root = self.root(*target);
+            if !places.contains_key(&root) {
+                lifetimes.entry(root).or_insert((0, 0)).1 = usize::MAX;
+            }
+        }
+        for (&value, &(first, last)) in &lifetimes {
+            intervals.push(Interval { owner: Owner::Value(value), bytes: graph.ty(value).bytes(), first, last });
+        }
+        let (offsets, arena) = allocate(&intervals);
+        for (interval, offset) in intervals.iter().zip(offsets) {
+            let place = Place { persistent: false, offset, bytes: interval.bytes };
+            match interval.owner {
+                Owner::Value(value) => drop(places.insert(value, place)),
+                Owner::Packed(step) => steps[step].packed = place,
+                Owner::Scratch(step) => steps[step].scratch = place,
+            }
+        }
+        // Views and in-place updates live where their root does.
+        for index in 0..graph.values.len() {
+            let value = Value(index as u32);
+            if let (false, Some(place)) = (places.contains_key(&value), places.get(&self.root(value)).copied()) {
+                places.insert(value, place);
+            }
+        }
+        Ok(Plan {
+            prologue,
+            steps,
+            persistent_bytes: persistent,
+            arena_bytes: arena.max(aligned(prologue_scratch)),
+            places,
+            targets: self.targets.to_vec(),
+        })
+    }
+}
+
+/// The nodes that the targets need, in graph order; dead nodes are left out.
+fn schedule(graph: &Graph, targets: &[Value]) -> Vec<usize> {
+    let mut needed = vec![false; graph.nodes.len()];
+    let mut stack: Vec<Value> = targets.to_vec();
+    while let Some(value) = stack.pop() {
+        if let Source::Node { node, .. } = graph.source(value)
+            && !std::mem::replace(&mut needed[*node], true)
+        {
+            stack.extend(&graph.nodes[*node].inputs);
+        }
+    }
+    (0..graph.nodes.len()).filter(|node| needed[*node]).collect()
+}
+
+/// Offsets of the intervals so that those which overlap in time do not overlap in memory, and the bytes needed: largest
+/// first, each at the lowest offset that is free during its whole life.
+fn allocate(intervals: &[Interval]) -> (Vec<usize>, usize) {
+    let mut order: Vec<usize> = (0..intervals.len()).collect();
+    order.sort_by_key(|&i| (std::cmp::Reverse(intervals[i].bytes), intervals[i].first, intervals[i].last));
+    let mut offsets = vec![0; intervals.len()];
+    let mut placed: Vec<usize> = Vec::new();
+    let mut total = 0;
+    for index in order {
+        let wanted = &intervals[index];
+        let mut busy: Vec<(usize, usize)> = placed
+            .iter()
+            .filter(|&&other| intervals[other].first <= wanted.last && wanted.first <= intervals[other].last)
+            .map(|&other| (offsets[other], offsets[other] + aligned(intervals[other].bytes)))
+            .collect();
+        busy.sort_unstable();
+        let mut offset = 0;
+        for (begin, end) in busy {
+            if offset + aligned(wanted.bytes) <= begin {
+                break;
+            }
+            offset = offset.max(end);
+        }
+        offsets[index] = offset;
+        total = total.max(offset + aligned(wanted.bytes));
+        placed.push(index);
+    }
+    (offsets, total)
+}

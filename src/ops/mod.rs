@@ -8,6 +8,7 @@
 
 pub mod args;
 pub mod elementwise;
+pub mod problem;
 
 use std::any::Any;
 use std::fmt::Debug;

@@ -1,0 +1,320 @@
+//! One instance of an op, described once: property tests, gradient checks and benches are all made from it.
+//!
+//! A [`Problem`] knows its inputs, how to build its graph, and a plain reference written as loops and generic over the
+//! float type. [`check`] runs the graph on a device and compares with the reference in `f64`. The tolerance is not chosen but
+//! measured: twice the error that the same plain loops make in `f32`, plus a few units in the last place.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use crate::device::Device;
+use crate::graph::{Executor, Graph, Value};
+use crate::tensor::{DType, Tensor, TensorType};
+use crate::{Error, Result};
+
+/// The float types that a reference runs in.
+pub trait Real:
+    Copy
+    + Debug
+    + PartialOrd
+    + std::ops::Add<Output = Self>
+    + std::ops::Sub<Output = Self>
+    + std::ops::Mul<Output = Self>
+    + std::ops::Div<Output = Self>
+    + std::ops::Neg<Output = Self>
+    + std::ops::AddAssign
+    + std::iter::Sum
+{
+    /// Rounds from `f64`.
+    fn of(value: f64) -> Self;
+    /// Widens to `f64`.
+    fn wide(self) -> f64;
+    /// Applies a function of one variable, rounding its result.
+    fn map(self, f: impl Fn(f64) -> f64) -> Self {
+        Self::of(f(self.wide()))
+    }
+    /// The larger one.
+    fn max(self, other: Self) -> Self {
+        if other > self { other } else { self }
+    }
+}
+
+impl Real for f64 {
+    fn of(value: f64) -> Self {
+        value
+    }
+    fn wide(self) -> f64 {
+        self
+    }
+}
+
+impl Real for f32 {
+    fn of(value: f64) -> Self {
+        value as f32
+    }
+    fn wide(self) -> f64 {
+        self as f64
+    }
+}
+
+/// An input of a reference: floats in the reference's type, integers as they are.
+#[derive(Clone, Debug)]
+pub enum Data<R> {
+    /// `f32` tensors.
+    Real(Vec<R>),
+    /// `i32` tensors.
+    Int(Vec<i32>),
+}
+
+impl<R> Data<R> {
+    /// The floats. Panics on integers: a mistake in the problem.
+    pub fn real(&self) -> &[R] {
+        match self {
+            Data::Real(values) => values,
+            Data::Int(_) => panic!("reference reads integers as floats"),
+        }
+    }
+
+    /// The integers. Panics on floats: a mistake in the problem.
+    pub fn int(&self) -> &[i32] {
+        match self {
+            Data::Int(values) => values,
+            Data::Real(_) => panic!("reference reads floats as integers"),
+        }
+    }
+}
+
+/// One instance of an op: attributes and shapes, inputs, graph, reference.
+pub trait Problem: Debug {
+    /// Input tensors, `f32` or `i32`, made from `seed`.
+    fn inputs(&self, seed: u64) -> Vec<Tensor>;
+
+    /// Builds the op on values of the inputs' types; returns the outputs to compare.
+    fn build(&self, graph: &mut Graph, inputs: &[Value]) -> Result<Vec<Value>>;
+
+    /// The outputs, computed by plain loops in `R`.
+    fn reference<R: Real>(&self, inputs: &[Data<R>]) -> Vec<Vec<R>>;
+
+    /// Indices of the inputs whose gradients are checked (against finite differences of the `f64` reference).
+    fn differentiable(&self) -> Vec<usize> {
+        Vec::new()
+    }
+}
+
+/// Runs the problem on the device and compares outputs with the reference, gradients with finite differences.
+/// An error says what differs, where, and by how much.
+pub fn check<P: Problem>(problem: &P, device: &Device, seed: u64) -> Result<()> {
+    let tensors = problem.inputs(seed);
+    let wide: Vec<Data<f64>> = tensors.iter().map(data).collect::<Result<_>>()?;
+    let narrow: Vec<Data<f32>> = tensors.iter().map(data).collect::<Result<_>>()?;
+    let expected = problem.reference::<f64>(&wide);
+    let honest = problem.reference::<f32>(&narrow);
+
+    let mut graph = Graph::new();
+    let mut inputs = Vec::new();
+    for (i, tensor) in tensors.iter().enumerate() {
+        inputs.push(graph.input(&format!("input{i}"), tensor.ty().clone())?);
+    }
+    let outputs = problem.build(&mut graph, &inputs)?;
+    if outputs.len() != expected.len() {
+        return Err(Error::graph(format!("{problem:?}: {} outputs, reference {}", outputs.len(), expected.len())));
+    }
+    let directions: Vec<Tensor> = outputs
+        .iter()
+        .enumerate()
+        .map(|(i, output)| random_tensor(graph.ty(*output), seed ^ (0x9e37 + i as u64)))
+        .collect::<Result<_>>()?;
+    let wrt: Vec<Value> = problem.differentiable().iter().map(|i| inputs[*i]).collect();
+    let mut targets = outputs.clone();
+    if !wrt.is_empty() {
+        let mut seeds = Vec::new();
+        for (output, direction) in outputs.iter().zip(&directions) {
+            if graph.ty(*output).dtype == DType::F32 {
+                let direction = graph.constant(direction.clone());
+                seeds.push((*output, direction));
+            }
+        }
+        targets.extend(graph.gradients_from(&seeds, &wrt)?);
+    }
+    let mut executor = Executor::new(device, Arc::new(graph), &targets)?;
+    let feeds: Vec<(Value, &Tensor)> = inputs.iter().copied().zip(&tensors).collect();
+    executor.run(&feeds)?;
+    for (i, (output, expected)) in outputs.iter().zip(&expected).enumerate() {
+        let found: Vec<f64> = wide_values(&executor.output(*output)?)?;
+        let rounding: Vec<f64> = honest[i].iter().map(|v| v.wide()).collect();
+        compare(&format!("{problem:?} seed {seed}: output {i}"), &found, expected, tolerance(expected, &rounding))?;
+    }
+    if wrt.is_empty() {
+        return Ok(());
+    }
+    // Twice over the inputs, so that a body that depends on what the arena held is caught.
+    let first: Vec<Tensor> = targets.iter().map(|v| executor.output(*v)).collect::<Result<_>>()?;
+    executor.run(&feeds)?;
+    for (value, first) in targets.iter().zip(&first) {
+        if executor.output(*value)?.bytes() != first.bytes() {
+            return Err(Error::graph(format!("{problem:?} seed {seed}: a second run gives other bits")));
+        }
+    }
+    let relative = honest.iter().zip(&expected).map(|(h, e)| relative_error(h, e)).fold(0.0, f64::max);
+    for (slot, index) in problem.differentiable().into_iter().enumerate() {
+        let gradient = wide_values(&first[outputs.len() + slot])?;
+        check_gradient(problem, &wide, index, &directions, &gradient, relative, seed)?;
+    }
+    Ok(())
+}
+
+/// As [`check`] on every instruction set of this machine, with one and with three threads.
+pub fn check_everywhere<P: Problem>(problem: &P, seed: u64) -> Result<()> {
+    for isa in crate::device::cpu::Isa::available() {
+        for threads in [1, 3] {
+            let cpu = crate::device::Cpu::with(threads, isa);
+            check(problem, &Device::Cpu(Arc::new(cpu)), seed)
+                .map_err(|error| Error::graph(format!("[{isa}, {threads} threads] {error}")))?;
+        }
+    }
+    Ok(())
+}
+
+fn check_gradient<P: Problem>(
+    problem: &P,
+    inputs: &[Data<f64>],
+    index: usize,
+    directions: &[Tensor],
+    gradient: &[f64],
+    relative: f64,
+    seed: u64,
+) -> Result<()> {
+    let directions: Vec<Vec<f64>> = directions.iter().map(wide_values).collect::<Result<_>>()?;
+    let objective = |inputs: &[Data<f64>]| -> f64 {
+        let outputs = problem.reference::<f64>(inputs);
+        outputs.iter().zip(&directions).map(|(y, d)| y.iter().zip(d).map(|(y, d)| y * d).sum::<f64>()).sum()
+    };
+    let len = inputs[index].real().len();
+    // Every element of small inputs; an even sample of large ones, one odd stride through all of it.
+    let stride = (len / 97).max(1) | 1;
+    let largest = gradient.iter().fold(0.0f64, |a, b| a.max(b.abs()));
+    // Central differences of an f64 function with steps of 1e-5 are good to about 1e-9 of its scale.
+    let bound = largest * (relative * 8.0 + 64.0 * f32::EPSILON as f64) + 1e-7 * largest.max(1.0);
+    let mut moved = inputs.to_vec();
+    for element in (0..len).step_by(stride) {
+        let at = |moved: &mut Vec<Data<f64>>, step: f64| {
+            if let Data::Real(values) = &mut moved[index] {
+                values[element] = inputs[index].real()[element] + step;
+            }
+            objective(moved)
+        };
+        let step = 1e-5;
+        let expected = (at(&mut moved, step) - at(&mut moved, -step)) / (2.0 * step);
+        at(&mut moved, 0.0);
+        let found = gradient[element];
+        if !((found - expected).abs() <= bound) {
+            return Err(Error::graph(format!(
+                "{problem:?} seed {seed}: gradient of input {index}[{element}] is {found:e}, finite difference {expected:e}, \
+                 bound {bound:e}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Twice the worst error of honest `f32` loops, plus four units in the last place of the largest value.
+pub fn tolerance(expected: &[f64], honest: &[f64]) -> f64 {
+    let worst = expected.iter().zip(honest).map(|(e, h)| (e - h).abs()).fold(0.0, f64::max);
+    let largest = expected.iter().map(|e| e.abs()).fold(0.0, f64::max);
+    2.0 * worst + 4.0 * f32::EPSILON as f64 * largest
+}
+
+fn relative_error(honest: &[f32], expected: &[f64]) -> f64 {
+    let worst = expected.iter().zip(honest).map(|(e, h)| (e - h.wide()).abs()).fold(0.0, f64::max);
+    let largest = expected.iter().map(|e| e.abs()).fold(0.0, f64::max);
+    if largest > 0.0 { worst / largest } else { 0.0 }
+}
+
+/// Fails with the worst place unless all values are within `tolerance`; values that are not finite fail.
+pub fn compare(what: &str, found: &[f64], expected: &[f64], tolerance: f64) -> Result<()> {
+    if found.len() != expected.len() {
+        return Err(Error::graph(format!("{what}: {} values, expected {}", found.len(), expected.len())));
+    }
+    let differs = |(f, e): (&f64, &f64)| if f == e { 0.0 } else { (f - e).abs() };
+    let rank = |difference: f64| if difference.is_nan() { f64::INFINITY } else { difference };
+    let worst =
+        (0..found.len()).map(|i| (i, rank(differs((&found[i], &expected[i]))))).max_by(|a, b| a.1.total_cmp(&b.1));
+    match worst {
+        Some((at, difference)) if difference > tolerance => Err(Error::graph(format!(
+            "{what}: worst at [{at}]: {:e}, expected {:e}, tolerance {tolerance:e}",
+            found[at], expected[at]
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn data<R: Real>(tensor: &Tensor) -> Result<Data<R>> {
+    match tensor.dtype() {
+        DType::F32 => Ok(Data::Real(tensor.values::<f32>()?.iter().map(|v| R::of(*v as f64)).collect())),
+        DType::I32 => Ok(Data::Int(tensor.values::<i32>()?.to_vec())),
+        other => Err(Error::graph(format!("problems take f32 and i32 inputs, not {other}"))),
+    }
+}
+
+/// Values of an `f32`, `i32` or `u8` tensor, widened.
+pub fn wide_values(tensor: &Tensor) -> Result<Vec<f64>> {
+    Ok(tensor.to_f32().values::<f32>()?.iter().map(|v| *v as f64).collect())
+}
+
+/// A deterministic stream of numbers for problems (splitmix64).
+#[derive(Clone, Debug)]
+pub struct Numbers(u64);
+
+impl Numbers {
+    /// The stream of a seed.
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5ac0_0c0e)
+    }
+
+    /// The next 64 bits.
+    pub fn next_u64(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Uniform in `[low, high)`.
+    pub fn uniform(&mut self, low: f32, high: f32) -> f32 {
+        low + (high - low) * ((self.next_u64() >> 40) as f32 / (1u64 << 24) as f32)
+    }
+
+    /// Uniform on `low..=high`.
+    pub fn integer(&mut self, low: usize, high: usize) -> usize {
+        low + (self.next_u64() % (high - low + 1) as u64) as usize
+    }
+
+    /// `len` values uniform in -1..1.
+    pub fn values(&mut self, len: usize) -> Vec<f32> {
+        (0..len).map(|_| self.uniform(-1.0, 1.0)).collect()
+    }
+
+    /// A tensor of values uniform in -1..1.
+    pub fn tensor(&mut self, dims: &[usize]) -> Tensor {
+        let mut tensor = Tensor::zeros(DType::F32, dims);
+        for byte in bytemuck::cast_slice_mut::<u8, f32>(tensor.bytes_mut()) {
+            *byte = self.uniform(-1.0, 1.0);
+        }
+        tensor
+    }
+
+    /// An `i32` tensor of given values.
+    pub fn ints(values: &[i32]) -> Tensor {
+        let mut tensor = Tensor::zeros(DType::I32, [values.len()]);
+        tensor.bytes_mut().copy_from_slice(bytemuck::cast_slice(values));
+        tensor
+    }
+}
+
+fn random_tensor(ty: &TensorType, seed: u64) -> Result<Tensor> {
+    match ty.dtype {
+        DType::F32 => Ok(Numbers::new(seed).tensor(ty.shape.dims())),
+        _ => Ok(Tensor::zeros(ty.dtype, ty.shape.clone())),
+    }
+}
