@@ -8,7 +8,10 @@
 
 pub mod args;
 pub mod elementwise;
+mod per_isa;
 pub mod problem;
+pub mod reduce;
+pub mod shape;
 
 use std::any::Any;
 use std::fmt::Debug;

@@ -1,0 +1,42 @@
+//! The sum of several tensors of one shape: what gradients that meet in one value are added with.
+
+use crate::Result;
+use crate::device::Cpu;
+use crate::graph::{GradientContext, Value};
+use crate::ops::{Cost, CpuArgs, Op, ensure};
+use crate::tensor::{DType, TensorType};
+
+/// `x0 + x1 + ...`, two or more `f32` tensors of one shape, added from first to last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SumOf;
+
+impl Op for SumOf {
+    fn name(&self) -> &'static str {
+        "sum_of"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        ensure(self.name(), !inputs.is_empty(), || "takes at least one input, got none".to_owned())?;
+        let first = &inputs[0];
+        for ty in inputs {
+            ensure(self.name(), ty == first && ty.dtype == DType::F32, || {
+                format!("inputs must be f32 of one shape, got {first} and {ty}")
+            })?;
+        }
+        Ok(vec![first.clone()])
+    }
+
+    fn gradient(&self, context: &mut GradientContext<'_>) -> Result<Vec<Option<Value>>> {
+        let dy = context.dy()?;
+        Ok(vec![Some(dy); context.inputs.len()])
+    }
+
+    fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
+        Cost::new((inputs.len() as u64 - 1) * outputs[0].len() as u64, inputs, outputs)
+    }
+
+    fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
+        super::cpu::sum_of(cpu, args.inputs, args.outputs[0].f32());
+        Ok(())
+    }
+}
