@@ -6,6 +6,7 @@
 pub mod device;
 mod error;
 pub mod graph;
+pub mod identify;
 pub mod metrics;
 pub mod muscle;
 pub mod nn;
@@ -13,3 +14,4 @@ pub mod ops;
 pub mod tensor;
 
 pub use error::{Error, Result};
+pub use identify::{MotorUnit, Recording};

@@ -1,0 +1,178 @@
+//! Recording in, motor units out: readers, the networks' grid and rate, windows, linking, results.
+//!
+//! What finds units within one second is behind [`WindowIdentifier`]; this module brings any recording into that shape and back.
+
+mod firings;
+mod link;
+pub mod npy;
+#[cfg(feature = "cli")]
+pub mod npz;
+mod read;
+mod recording;
+pub mod resample;
+mod unit;
+mod windows;
+
+pub use link::{Track, link};
+pub use read::{ARRAY_NAMES, DEFAULT_FS_HZ, ReadOptions};
+pub use recording::{FS_RANGE_HZ, MAX_SIDE, MAX_VALUES, MIN_SIDE, PIXEL_RANGE_MM, Recording};
+pub use unit::MotorUnit;
+pub use windows::{HOP, MIN_FRAMES, Territory, WINDOW, WindowIdentifier, WindowUnit, window_starts};
+
+use crate::Result;
+use resample::{GRID, GRID_FS_HZ, Placement, RateChange};
+
+/// How a recording is searched.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// In how many windows a unit must be found, where there are at least three; a lone find is more often chance.
+    pub min_windows: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { min_windows: 2 }
+    }
+}
+
+/// What was found in a recording.
+#[derive(Clone, Debug)]
+pub struct Identification {
+    /// The units, most confident first.
+    pub units: Vec<MotorUnit>,
+    /// How many windows of 1 s were searched.
+    pub windows: usize,
+    /// Where the recording lies on the networks' grid.
+    pub placement: Placement,
+    /// What a reader of the results should know: resampling, padding, doubtful scale.
+    pub notes: Vec<String>,
+}
+
+/// Finds the motor units of a recording. `progress` is told the windows done and their number.
+///
+/// The recording is brought onto 64 x 64 pixels at 400 Hz, cut into windows of 1 s that overlap by half, each searched by
+/// `identifier`; units are linked across windows by territory and signal, their signals cross-faded, and firings taken from the
+/// whole signal. Masks and signals come back on the recording's own grid and rate.
+///
+/// # Errors
+/// If the recording is shorter than 0.25 s, or whatever `identifier` reports.
+pub fn identify(
+    recording: &Recording,
+    identifier: &mut dyn WindowIdentifier,
+    options: &Options,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Identification> {
+    let frames = resample::grid_frames(recording);
+    windows::check_length(frames, recording.shape())?;
+    let placement = Placement::new(recording.height(), recording.width(), recording.mm_per_pixel());
+    let grid = resample::to_grid(recording, &placement);
+    let starts = window_starts(frames);
+    let mut found = Vec::with_capacity(starts.len());
+    for (done, start) in starts.iter().enumerate() {
+        progress(done, starts.len());
+        let units = identifier.identify_window(&windows::window(&grid, *start))?;
+        units.iter().try_for_each(windows::check_unit)?;
+        found.push(units);
+    }
+    let mut tracks = link(found, &starts);
+    if starts.len() >= 3 {
+        tracks.retain(|track| track.seen.len() >= options.min_windows);
+    }
+    follow(&mut tracks, &grid, &starts, identifier)?;
+    progress(starts.len(), starts.len());
+    tracks.sort_by(|a, b| b.score().total_cmp(&a.score()));
+    let back = RateChange::new(frames, GRID_FS_HZ, recording.fs_hz(), recording.frames());
+    let units = tracks.iter().filter_map(|t| report(t, recording, &placement, &back, &starts, frames));
+    let units = units.enumerate().map(|(i, unit)| MotorUnit { id: i + 1, ..unit }).collect();
+    Ok(Identification { units, windows: starts.len(), placement, notes: notes(recording, &placement, frames) })
+}
+
+/// Asks for the signals of known units in the windows where they were not found.
+fn follow(tracks: &mut [Track], grid: &[f32], starts: &[usize], identifier: &mut dyn WindowIdentifier) -> Result<()> {
+    for (window, start) in starts.iter().enumerate() {
+        let missing: Vec<usize> = (0..tracks.len()).filter(|t| tracks[*t].missing_in(window)).collect();
+        if missing.is_empty() {
+            continue;
+        }
+        let territories: Vec<Territory> = missing.iter().map(|t| tracks[*t].territory()).collect();
+        let Some(signals) = identifier.follow(&windows::window(grid, *start), &territories)? else { continue };
+        for (t, signal) in missing.into_iter().zip(signals) {
+            tracks[t].followed.push((window, signal));
+        }
+    }
+    Ok(())
+}
+
+/// The unit of a track on the recording's own grid and rate; `None` if its territory lies outside the field.
+fn report(
+    track: &Track,
+    recording: &Recording,
+    placement: &Placement,
+    back: &RateChange,
+    starts: &[usize],
+    frames: usize,
+) -> Option<MotorUnit> {
+    let territory = track.territory();
+    let own = placement.to_recording(&territory.probability);
+    let mut mask: Vec<u8> = own.iter().map(|p| u8::from(*p >= 0.5)).collect();
+    if mask.iter().all(|m| *m == 0) {
+        // Coarse pixels: none is covered by half, the best one stands for the territory.
+        let best = (0..own.len()).max_by(|a, b| own[*a].total_cmp(&own[*b]))?;
+        if own[best] <= 0.0 {
+            return None;
+        }
+        mask[best] = 1;
+    }
+    let signal = track.signal(starts, frames);
+    let firings_s = firings::firings(&signal).into_iter().map(|f| f as f64 / GRID_FS_HZ).collect();
+    Some(MotorUnit {
+        id: 0,
+        score: track.score(),
+        windows: track.seen.len(),
+        bbox: bounds(&mask, recording.width()),
+        mask,
+        signal: back.apply(&signal, 1),
+        firings_s,
+        probability: territory.probability,
+    })
+}
+
+/// `(y1, x1, y2, x2)` round the pixels that are set; the far edges lie beyond the last pixel.
+fn bounds(mask: &[u8], width: usize) -> [usize; 4] {
+    let mut b = [usize::MAX, usize::MAX, 0, 0];
+    for i in mask.iter().enumerate().filter(|(_, m)| **m != 0).map(|(i, _)| i) {
+        let (y, x) = (i / width, i % width);
+        b = [b[0].min(y), b[1].min(x), b[2].max(y + 1), b[3].max(x + 1)];
+    }
+    b
+}
+
+fn notes(recording: &Recording, placement: &Placement, frames: usize) -> Vec<String> {
+    let mut notes = Vec::new();
+    let [_, height, width] = recording.shape();
+    if !placement.is_identity() {
+        notes.push(format!("resampled from {height} x {width} to {GRID} x {GRID} pixels"));
+    }
+    if recording.fs_hz() != GRID_FS_HZ {
+        notes.push(format!("resampled from {} Hz to {GRID_FS_HZ} Hz", recording.fs_hz()));
+    }
+    if frames < WINDOW {
+        let length = frames as f64 / GRID_FS_HZ;
+        notes.push(format!(
+            "only {length:.3} s long: mirrored at its end to fill 1 s, expect less than from a whole second"
+        ));
+    }
+    if let Some(mm) = recording.mm_per_pixel() {
+        let scale = placement.x.step * mm / resample::GRID_MM;
+        if !(0.8..=1.25).contains(&scale) {
+            let field = height.max(width) as f64 * mm;
+            notes.push(format!(
+                "the field of {field:.1} mm puts territories at {:.0} % of the size that the networks have learned",
+                100.0 / scale
+            ));
+        }
+    } else {
+        notes.push(format!("pixel size unknown: the longer side is taken as {} mm", resample::FIELD_MM));
+    }
+    notes
+}
