@@ -7,7 +7,9 @@
 //! of group `g` is valid if `r < counts[g]`. Outputs of invalid rows are zero. See [`valid_rows`].
 
 pub mod args;
+pub mod conv;
 pub mod elementwise;
+pub mod matmul;
 mod per_isa;
 pub mod problem;
 pub mod reduce;

@@ -1,0 +1,105 @@
+//! Data gradient of a convolution, which is also transposed convolution.
+
+use super::attrs::expect_f32;
+use super::fprop::fused_gradients;
+use super::{Conv, ConvAttrs, ConvWgrad, Fused, Geometry, cpu};
+use crate::device::Cpu;
+use crate::graph::{GradientContext, Value};
+use crate::ops::{Cost, CpuArgs, Op, expect_inputs};
+use crate::tensor::{Shape, TensorType};
+use crate::{Error, Result};
+
+/// `dx = relu?(sum over taps of dy w^T + bias + residual)`; inputs `dy, w, [bias], [residual], [counts]`. The attributes
+/// (ReLU apart, which applies to this op's own result) and the layout of `w` are those of the convolution from `dx` to
+/// `dy`.
+#[derive(Clone, Debug)]
+pub struct ConvDgrad {
+    /// Attributes of the convolution; the ReLU is this op's own.
+    pub attrs: ConvAttrs,
+    /// Spatial extents of `dx`: the convolution's input.
+    pub input: Vec<usize>,
+    /// Which optional inputs there are. The bias has as many values as `dx` has channels.
+    pub fused: Fused,
+}
+
+impl ConvDgrad {
+    /// Geometry of the convolution and the shape of its input.
+    pub fn geometry(&self, inputs: &[TensorType]) -> Result<(Geometry, Shape)> {
+        expect_inputs(self.name(), inputs, 2..=5)?;
+        expect_f32(self.name(), &inputs[..2])?;
+        self.geometry_of(&inputs[0].shape, &inputs[1].shape)
+    }
+
+    fn geometry_of(&self, dy: &Shape, w: &Shape) -> Result<(Geometry, Shape)> {
+        let spatial = self.attrs.spatial();
+        let fits = w.rank() == spatial + 2 && self.input.len() == spatial && (spatial == 0 || dy.rank() == spatial + 2);
+        if !fits || dy.last() != w.last() || dy.rank() == 0 {
+            let message =
+                format!("{spatial} spatial axes need dy [.., Cout] and w [kernel.., Cin, Cout], got {dy}, {w}");
+            return Err(Error::op(self.name(), message));
+        }
+        let mut x = dy.dims().to_vec();
+        x[dy.rank() - 1] = w[spatial];
+        if spatial > 0 {
+            x[1..=spatial].copy_from_slice(&self.input);
+        }
+        let x = Shape::from(x);
+        let geometry = Geometry::new(self.name(), &self.attrs, &x, w)?;
+        let expected = geometry.output_shape(&self.attrs, &x);
+        if expected != *dy {
+            return Err(Error::op(self.name(), format!("a convolution of {x} with {w} gives {expected}, not {dy}")));
+        }
+        Ok((geometry, x))
+    }
+}
+
+impl Op for ConvDgrad {
+    fn name(&self) -> &'static str {
+        if self.attrs.spatial() == 0 { "dense_dgrad" } else { "conv_dgrad" }
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        let (_, x) = self.geometry(inputs)?;
+        let dx = TensorType::f32(x);
+        self.fused.check(self.name(), inputs, &dx)?;
+        Ok(vec![dx])
+    }
+
+    fn gradient(&self, context: &mut GradientContext<'_>) -> Result<Vec<Option<Value>>> {
+        let (dy, w, dx) = (context.inputs[0], context.inputs[1], context.outputs[0]);
+        let mut upstream = context.dy()?;
+        let graph = &mut *context.graph;
+        if self.attrs.relu {
+            upstream = graph.relu_grad(upstream, dx)?;
+        }
+        let counts = self.fused.counts_index().map(|i| context.inputs[i]);
+        let attrs = ConvAttrs { relu: false, ..self.attrs.clone() };
+        let mut gradients = vec![None; context.inputs.len()];
+        if context.needed[0] {
+            let op = Conv { attrs: attrs.clone(), fused: Fused::counts(counts.is_some()) };
+            let inputs: Vec<Value> = [upstream, w].into_iter().chain(counts).collect();
+            gradients[0] = Some(graph.apply1(op, &inputs)?);
+        }
+        if context.needed[1] {
+            let kernel = graph.shape(w).dims()[..attrs.spatial()].to_vec();
+            let inputs: Vec<Value> = [upstream, dy].into_iter().chain(counts).collect();
+            let op = ConvWgrad { kernel, attrs, counts: counts.is_some() };
+            gradients[1] = Some(graph.apply1(op, &inputs)?);
+        }
+        fused_gradients(self.fused, self.attrs.relu, context, upstream, &mut gradients)?;
+        Ok(gradients)
+    }
+
+    fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
+        let flops = self.geometry(inputs).map_or(0, |(geometry, _)| 2 * geometry.macs());
+        Cost::new(flops, inputs, outputs)
+    }
+
+    fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
+        let (geometry, _) = self.geometry_of(args.inputs[0].shape(), args.inputs[1].shape())?;
+        let fused = self.fused.take(args.inputs);
+        let (dy, w) = (args.inputs[0].f32(), args.inputs[1].f32());
+        cpu::dgrad(cpu, &geometry, dy, w, fused, self.attrs.relu, args.outputs[0].f32());
+        Ok(())
+    }
+}

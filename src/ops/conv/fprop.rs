@@ -1,0 +1,101 @@
+//! Forward convolution with bias, residual and ReLU fused.
+
+use super::attrs::expect_f32;
+use super::{ConvAttrs, ConvDgrad, ConvWgrad, Fused, Geometry, cpu};
+use crate::Result;
+use crate::device::Cpu;
+use crate::graph::{GradientContext, Value};
+use crate::ops::{Cost, CpuArgs, Op, expect_inputs};
+use crate::tensor::TensorType;
+
+/// `y = relu?(conv(x, w) + bias + residual)`; inputs `x, w, [bias], [residual], [counts]`.
+#[derive(Clone, Debug)]
+pub struct Conv {
+    /// Stride, dilation, padding, ReLU; no spatial axis makes it a dense layer.
+    pub attrs: ConvAttrs,
+    /// Which optional inputs there are.
+    pub fused: Fused,
+}
+
+impl Conv {
+    /// The geometry for these inputs.
+    pub fn geometry(&self, inputs: &[TensorType]) -> Result<Geometry> {
+        expect_inputs(self.name(), inputs, 2..=5)?;
+        expect_f32(self.name(), &inputs[..2])?;
+        Geometry::new(self.name(), &self.attrs, &inputs[0].shape, &inputs[1].shape)
+    }
+}
+
+impl Op for Conv {
+    fn name(&self) -> &'static str {
+        if self.attrs.spatial() == 0 { "dense_fprop" } else { "conv_fprop" }
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        let geometry = self.geometry(inputs)?;
+        let y = TensorType::f32(geometry.output_shape(&self.attrs, &inputs[0].shape));
+        self.fused.check(self.name(), inputs, &y)?;
+        Ok(vec![y])
+    }
+
+    fn gradient(&self, context: &mut GradientContext<'_>) -> Result<Vec<Option<Value>>> {
+        let (x, w, y) = (context.inputs[0], context.inputs[1], context.outputs[0]);
+        let mut dy = context.dy()?;
+        let graph = &mut *context.graph;
+        if self.attrs.relu {
+            dy = graph.relu_grad(dy, y)?;
+        }
+        let counts = self.fused.counts_index().map(|i| context.inputs[i]);
+        let attrs = ConvAttrs { relu: false, ..self.attrs.clone() };
+        let spatial = attrs.spatial();
+        let mut gradients = vec![None; context.inputs.len()];
+        if context.needed[0] {
+            let input = if spatial == 0 { Vec::new() } else { graph.shape(x).dims()[1..=spatial].to_vec() };
+            let op = ConvDgrad { attrs: attrs.clone(), input, fused: Fused::counts(counts.is_some()) };
+            let inputs: Vec<Value> = [dy, w].into_iter().chain(counts).collect();
+            gradients[0] = Some(graph.apply1(op, &inputs)?);
+        }
+        if context.needed[1] {
+            let op = ConvWgrad { kernel: graph.shape(w).dims()[..spatial].to_vec(), attrs, counts: counts.is_some() };
+            let inputs: Vec<Value> = [x, dy].into_iter().chain(counts).collect();
+            gradients[1] = Some(graph.apply1(op, &inputs)?);
+        }
+        fused_gradients(self.fused, self.attrs.relu, context, dy, &mut gradients)?;
+        Ok(gradients)
+    }
+
+    fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
+        let flops = self.geometry(inputs).map_or(0, |geometry| 2 * geometry.macs());
+        Cost::new(flops, inputs, outputs)
+    }
+
+    fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
+        let geometry = Geometry::new(self.name(), &self.attrs, args.inputs[0].shape(), args.inputs[1].shape())?;
+        let fused = self.fused.take(args.inputs);
+        let (x, w) = (args.inputs[0].f32(), args.inputs[1].f32());
+        cpu::fprop(cpu, &geometry, x, w, fused, self.attrs.relu, args.outputs[0].f32());
+        Ok(())
+    }
+}
+
+/// Gradients of bias and residual, for the ops that fuse them; `dy` is already masked by the ReLU.
+pub(super) fn fused_gradients(
+    fused: Fused,
+    relu: bool,
+    context: &mut GradientContext<'_>,
+    dy: Value,
+    gradients: &mut [Option<Value>],
+) -> Result<()> {
+    let counts = fused.counts_index().map(|i| context.inputs[i]);
+    if let Some(i) = fused.bias_index().filter(|i| context.needed[*i]) {
+        gradients[i] = Some(context.graph.bias_grad(dy, counts)?);
+    }
+    if let Some(i) = fused.residual_index().filter(|i| context.needed[*i]) {
+        // Invalid rows ignore the residual; the ReLU's mask has already emptied them, as their y is zero.
+        gradients[i] = Some(match counts {
+            Some(counts) if !relu => context.graph.keep_rows(dy, counts)?,
+            _ => dy,
+        });
+    }
+    Ok(())
+}
