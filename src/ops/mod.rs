@@ -12,6 +12,7 @@ pub mod elementwise;
 pub mod matmul;
 mod per_isa;
 pub mod problem;
+pub mod random;
 pub mod reduce;
 pub mod shape;
 
