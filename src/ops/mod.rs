@@ -10,6 +10,7 @@ pub mod args;
 pub mod conv;
 pub mod elementwise;
 pub mod matmul;
+pub mod optim;
 mod per_isa;
 pub mod problem;
 pub mod random;

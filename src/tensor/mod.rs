@@ -2,10 +2,12 @@
 
 mod aligned;
 mod dtype;
+mod safetensors;
 mod shape;
 
 pub use aligned::AlignedBytes;
 pub use dtype::{DType, Element};
+pub use safetensors::{TensorFile, write_beside};
 pub use shape::Shape;
 
 use crate::{Error, Result};
