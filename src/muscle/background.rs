@@ -4,8 +4,8 @@ use std::f32::consts::TAU;
 
 use super::config::{Background, Grid};
 use super::draw::{Draw, Quantity};
-use super::isa::for_each_isa;
 use crate::device::cpu::Isa;
+use crate::ops::per_isa::per_isa;
 use crate::ops::random::approx::exp;
 use crate::ops::random::philox::Stream;
 
@@ -92,14 +92,11 @@ pub(super) fn add(isa: Isa, modes: &[Mode], pixels: usize, velocity: &mut [f32])
     }
 }
 
-for_each_isa! {
-    fn add_frame(modes: &[Mode], t: usize, frame: &mut [f32]) = add_frame_body
-}
-
-#[inline(always)]
-fn add_frame_body(modes: &[Mode], t: usize, frame: &mut [f32]) {
-    for mode in modes {
-        let factor = mode.time[t];
-        frame.iter_mut().zip(&mode.image).for_each(|(value, weight)| *value += factor * weight);
+per_isa! {
+    fn add_frame[](modes: &[Mode], t: usize, frame: &mut [f32]) {
+        for mode in modes {
+            let factor = mode.time[t];
+            frame.iter_mut().zip(&mode.image).for_each(|(value, weight)| *value += factor * weight);
+        }
     }
 }

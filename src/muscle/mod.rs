@@ -20,9 +20,9 @@
 
 mod background;
 mod config;
+mod dataset;
 mod draw;
 mod firing;
-mod isa;
 mod layer;
 mod noise;
 mod recording;
@@ -33,6 +33,7 @@ mod twitch;
 pub use config::{
     Background, CountRange, Firing, Grid, Noise, Profile, Range, SimulatorConfig, SnrReference, Territories, Twitch,
 };
+pub use dataset::{Flip, TestCell};
 pub use draw::Split;
 pub use recording::{SimulatedRecording, SimulatedUnit, Simulator, Truth, simulate};
 pub use territory::Territory;

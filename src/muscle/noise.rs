@@ -1,8 +1,8 @@
 //! Gaussian noise, white or smoothed in space.
 
 use super::draw::{Draw, Quantity};
-use super::isa::for_each_isa;
 use crate::device::cpu::Isa;
+use crate::ops::per_isa::per_isa;
 use crate::ops::random::philox::normals;
 
 /// Frames that one Philox block serves.
@@ -55,26 +55,20 @@ impl Block {
     }
 }
 
-for_each_isa! {
-    fn fill(draw: &Draw, first: u32, group: u32, block: &mut Block) = fill_body
-}
-
-#[inline(always)]
-fn fill_body(draw: &Draw, first: u32, group: u32, block: &mut Block) {
-    let (key, [c2, c3]) = (draw.key, draw.tail(Quantity::Noise));
-    let [row0, row1, row2, row3] = &mut *block.0;
-    for i in 0..BLOCK {
-        [row0[i], row1[i], row2[i], row3[i]] = normals(key, [first + i as u32, group, c2, c3]);
+per_isa! {
+    fn fill[](draw: &Draw, first: u32, group: u32, block: &mut Block) {
+        let (key, [c2, c3]) = (draw.key, draw.tail(Quantity::Noise));
+        let [row0, row1, row2, row3] = &mut *block.0;
+        for i in 0..BLOCK {
+            [row0[i], row1[i], row2[i], row3[i]] = normals(key, [first + i as u32, group, c2, c3]);
+        }
     }
 }
 
-for_each_isa! {
-    fn add_scaled(scale: f32, values: &[f32], target: &mut [f32]) = add_scaled_body
-}
-
-#[inline(always)]
-fn add_scaled_body(scale: f32, values: &[f32], target: &mut [f32]) {
-    target.iter_mut().zip(values).for_each(|(target, value)| *target += scale * value);
+per_isa! {
+    fn add_scaled[](scale: f32, values: &[f32], target: &mut [f32]) {
+        target.iter_mut().zip(values).for_each(|(target, value)| *target += scale * value);
+    }
 }
 
 /// A separable Gaussian filter that keeps the variance of white noise, also at the edges.
@@ -114,31 +108,28 @@ impl Smoothing {
     }
 }
 
-for_each_isa! {
-    fn apply_smoothing(smoothing: &Smoothing, white: &[f32], scratch: &mut [f32], smooth: &mut [f32]) = smoothing_body
-}
-
-#[inline(always)]
-fn smoothing_body(smoothing: &Smoothing, white: &[f32], scratch: &mut [f32], smooth: &mut [f32]) {
-    let (radius, width) = (smoothing.radius(), smoothing.width);
-    // Margins are zero from the start and never written.
-    let (row, image) = scratch.split_at_mut(width + 2 * radius);
-    for (y, source) in white.chunks_exact(width).enumerate() {
-        row[radius..radius + width].copy_from_slice(source);
-        let target = &mut image[(y + radius) * width..(y + radius + 1) * width];
-        target.fill(0.0);
-        for (k, tap) in smoothing.taps.iter().enumerate() {
-            target.iter_mut().zip(&row[k..]).for_each(|(target, value)| *target += tap * value);
+per_isa! {
+    fn apply_smoothing[](smoothing: &Smoothing, white: &[f32], scratch: &mut [f32], smooth: &mut [f32]) {
+        let (radius, width) = (smoothing.radius(), smoothing.width);
+        // Margins are zero from the start and never written.
+        let (row, image) = scratch.split_at_mut(width + 2 * radius);
+        for (y, source) in white.chunks_exact(width).enumerate() {
+            row[radius..radius + width].copy_from_slice(source);
+            let target = &mut image[(y + radius) * width..(y + radius + 1) * width];
+            target.fill(0.0);
+            for (k, tap) in smoothing.taps.iter().enumerate() {
+                target.iter_mut().zip(&row[k..]).for_each(|(target, value)| *target += tap * value);
+            }
+            target.iter_mut().zip(&smoothing.column_gain).for_each(|(target, gain)| *target *= gain);
         }
-        target.iter_mut().zip(&smoothing.column_gain).for_each(|(target, gain)| *target *= gain);
-    }
-    for (y, target) in smooth.chunks_exact_mut(width).enumerate() {
-        target.fill(0.0);
-        for (k, tap) in smoothing.taps.iter().enumerate() {
-            let source = &image[(y + k) * width..(y + k + 1) * width];
-            target.iter_mut().zip(source).for_each(|(target, value)| *target += tap * value);
+        for (y, target) in smooth.chunks_exact_mut(width).enumerate() {
+            target.fill(0.0);
+            for (k, tap) in smoothing.taps.iter().enumerate() {
+                let source = &image[(y + k) * width..(y + k + 1) * width];
+                target.iter_mut().zip(source).for_each(|(target, value)| *target += tap * value);
+            }
+            let gain = smoothing.row_gain[y];
+            target.iter_mut().for_each(|target| *target *= gain);
         }
-        let gain = smoothing.row_gain[y];
-        target.iter_mut().for_each(|target| *target *= gain);
     }
 }

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::config::Twitch;
 use super::draw::{Draw, Quantity};
-use super::isa::for_each_isa;
 use crate::device::cpu::Isa;
+use crate::ops::per_isa::per_isa;
 use crate::ops::random::approx::{exp, ln};
 
 /// Twitches end this many contraction times after their onset; D is below 1e-5 of its peak from about 7 on.
@@ -70,15 +70,12 @@ impl Waveform {
     }
 }
 
-for_each_isa! {
-    fn add_shape(samples: &mut [f32], first: f32, length: f32, m: f32, scale: f32) = add_shape_body
-}
-
-/// Sample `k` gets `scale * shape((first + k) / length)`.
-#[inline(always)]
-fn add_shape_body(samples: &mut [f32], first: f32, length: f32, m: f32, scale: f32) {
-    for (k, sample) in samples.iter_mut().enumerate() {
-        *sample += scale * shape((k as i32 as f32 + first) / length, m);
+per_isa! {
+    /// Sample `k` gets `scale * shape((first + k) / length)`.
+    fn add_shape[](samples: &mut [f32], first: f32, length: f32, m: f32, scale: f32) {
+        for (k, sample) in samples.iter_mut().enumerate() {
+            *sample += scale * shape((k as i32 as f32 + first) / length, m);
+        }
     }
 }
 

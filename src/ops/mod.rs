@@ -11,7 +11,7 @@ pub mod conv;
 pub mod elementwise;
 pub mod matmul;
 pub mod optim;
-mod per_isa;
+pub(crate) mod per_isa;
 pub mod problem;
 pub mod random;
 pub mod reduce;
