@@ -7,15 +7,22 @@
 //! of group `g` is valid if `r < counts[g]`. Outputs of invalid rows are zero. See [`valid_rows`].
 
 pub mod args;
+pub mod boxes;
 pub mod conv;
+pub mod detections;
+pub(crate) mod disjoint;
 pub mod elementwise;
 pub mod matmul;
 pub mod optim;
 pub(crate) mod per_isa;
 pub mod problem;
+pub mod proposals;
 pub mod random;
 pub mod reduce;
+pub mod roi;
+pub mod select;
 pub mod shape;
+pub mod targets;
 
 use std::any::Any;
 use std::fmt::Debug;

@@ -1,0 +1,105 @@
+//! Greedy non-maximum suppression: each candidate is compared with the boxes kept so far, 16 at a time.
+
+use crate::device::cpu::Isa;
+use crate::ops::boxes::Box4;
+
+const LANES: usize = 16;
+
+/// 16 kept boxes, coordinate by coordinate: y1, x1, y2, x2, area.
+type Chunk = [[f32; LANES]; 5];
+
+/// `f32` values of scratch that keeping up to `max` boxes takes.
+pub fn scratch_len(max: usize) -> usize {
+    max.div_ceil(LANES) * LANES * 5
+}
+
+/// Visits `candidates` in order and keeps each one whose intersection over union with no kept box exceeds
+/// `iou_threshold`, until `max` are kept. `keep(kept so far, position, box)` is told of each. Corners may be swapped; a box
+/// without area overlaps nothing. `scratch`: [`scratch_len`] values.
+pub fn suppress(
+    isa: Isa,
+    candidates: impl Iterator<Item = Box4>,
+    iou_threshold: f32,
+    max: usize,
+    scratch: &mut [f32],
+    mut keep: impl FnMut(usize, usize, Box4),
+) -> usize {
+    // A lane that holds no box: an empty intersection with everything.
+    const EMPTY: [f32; 5] = [f32::INFINITY, f32::INFINITY, f32::NEG_INFINITY, f32::NEG_INFINITY, 0.0];
+    let chunks: &mut [Chunk] = bytemuck::cast_slice_mut(&mut scratch[..scratch_len(max)]);
+    let overlaps = overlaps_any(isa);
+    let (mut kept, mut compared) = (0, 0);
+    for (position, candidate) in candidates.enumerate() {
+        if kept == max {
+            break;
+        }
+        let [a, b, c, d] = candidate;
+        let b4 = [a.min(c), b.min(d), a.max(c), b.max(d)];
+        let area = (b4[2] - b4[0]) * (b4[3] - b4[1]);
+        if area > 0.0 {
+            // SAFETY: `overlaps_any` picked a function that this machine can run.
+            if unsafe { overlaps(&chunks[..compared_chunks(compared)], b4, area, iou_threshold) } {
+                continue;
+            }
+            let chunk = &mut chunks[compared / LANES];
+            if compared % LANES == 0 {
+                EMPTY.iter().zip(chunk.iter_mut()).for_each(|(value, lanes)| lanes.fill(*value));
+            }
+            let values = [b4[0], b4[1], b4[2], b4[3], area];
+            values.iter().zip(chunk.iter_mut()).for_each(|(value, lanes)| lanes[compared % LANES] = *value);
+            compared += 1;
+        }
+        keep(kept, position, candidate);
+        kept += 1;
+    }
+    kept
+}
+
+fn compared_chunks(compared: usize) -> usize {
+    compared.div_ceil(LANES)
+}
+
+type Overlaps = unsafe fn(&[Chunk], Box4, f32, f32) -> bool;
+
+fn overlaps_any(isa: Isa) -> Overlaps {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => overlaps_avx512,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => overlaps_avx2,
+        _ => overlaps_portable,
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn overlaps_avx512(chunks: &[Chunk], b: Box4, area: f32, threshold: f32) -> bool {
+    overlaps(chunks, b, area, threshold)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+unsafe fn overlaps_avx2(chunks: &[Chunk], b: Box4, area: f32, threshold: f32) -> bool {
+    overlaps(chunks, b, area, threshold)
+}
+
+unsafe fn overlaps_portable(chunks: &[Chunk], b: Box4, area: f32, threshold: f32) -> bool {
+    overlaps(chunks, b, area, threshold)
+}
+
+#[inline(always)]
+fn overlaps(chunks: &[Chunk], b: Box4, area: f32, threshold: f32) -> bool {
+    // Plain comparisons instead of f32::min: one instruction each.
+    let min = |a: f32, b: f32| if a < b { a } else { b };
+    let max = |a: f32, b: f32| if a > b { a } else { b };
+    chunks.iter().any(|[y1, x1, y2, x2, areas]| {
+        let mut hit = [0u32; LANES];
+        for lane in 0..LANES {
+            let height = max(min(y2[lane], b[2]) - max(y1[lane], b[0]), 0.0);
+            let width = max(min(x2[lane], b[3]) - max(x1[lane], b[1]), 0.0);
+            let intersection = height * width;
+            hit[lane] = u32::from(intersection / (areas[lane] + area - intersection) > threshold);
+        }
+        hit.iter().fold(0, |any, hit| any | hit) != 0
+    })
+}

@@ -1,0 +1,14 @@
+//! Training targets: what anchors and regions of interest should have been.
+//!
+//! Random choices are made by keys, an input: of a surplus the largest keys go (ties: higher index, NaN last). Equal keys
+//! therefore keep the first ones.
+
+pub mod detection;
+mod detection_cpu;
+pub mod mini_mask;
+pub mod rpn;
+mod rpn_cpu;
+
+pub use detection::{DetectionTargetValues, DetectionTargets, MaskTargets};
+pub use mini_mask::MiniMasks;
+pub use rpn::RpnTargets;
