@@ -12,6 +12,7 @@ pub mod conv;
 pub mod detections;
 pub(crate) mod disjoint;
 pub mod elementwise;
+pub mod loss;
 pub mod matmul;
 pub mod optim;
 pub(crate) mod per_isa;

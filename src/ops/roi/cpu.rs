@@ -5,9 +5,9 @@ use super::sample::{Axis, Sample, axes};
 use super::{RoiAlignAttrs, RoiAlignGrad};
 use crate::Result;
 use crate::device::Cpu;
-use crate::device::cpu::Isa;
 use crate::ops::boxes::geometry::box_at;
 use crate::ops::disjoint::Disjoint;
+use crate::ops::per_isa::per_isa;
 use crate::ops::{CpuArgs, is_valid_row};
 use crate::tensor::DType;
 
@@ -39,7 +39,6 @@ pub(super) fn forward(attrs: &RoiAlignAttrs, cpu: &Cpu, args: &mut CpuArgs<'_>) 
     let (rows, per_image) = (shape.rows(), shape[1]);
     let boxes = args.inputs[0].f32();
     let channels = maps[0].shape().last();
-    let crop = crop_body(cpu.isa());
     cpu.parallel_chunks(args.outputs[0].f32(), attrs.pool[0] * attrs.pool[1] * channels, |row, out| {
         if !is_valid_row(row, rows, counts) {
             out.fill(0.0);
@@ -51,42 +50,14 @@ pub(super) fn forward(attrs: &RoiAlignAttrs, cpu: &Cpu, args: &mut CpuArgs<'_>) 
         let image = height * width * channels;
         let start = row / per_image * image;
         let map = Map { data: &map.f32()[start..start + image], width, channels };
-        // SAFETY: `crop_body` picked a function that this machine can run.
-        unsafe { crop(map, axes(b, [height, width], attrs.pool, attrs.clamp_edge), attrs.pool[1], out) };
+        crop(cpu.isa(), map, axes(b, [height, width], attrs.pool, attrs.clamp_edge), attrs.pool[1], out);
     });
     Ok(())
 }
 
-type Crop = unsafe fn(Map<'_>, [Axis; 2], usize, &mut [f32]);
-
-fn crop_body(isa: Isa) -> Crop {
-    match isa {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => crop_avx512,
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => crop_avx2,
-        _ => crop_portable,
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn crop_avx512(map: Map<'_>, axes: [Axis; 2], columns: usize, out: &mut [f32]) {
-    crop(map, axes, columns, out);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-unsafe fn crop_avx2(map: Map<'_>, axes: [Axis; 2], columns: usize, out: &mut [f32]) {
-    crop(map, axes, columns, out);
-}
-
-unsafe fn crop_portable(map: Map<'_>, axes: [Axis; 2], columns: usize, out: &mut [f32]) {
-    crop(map, axes, columns, out);
-}
-
-#[inline(always)]
-fn crop(map: Map<'_>, [vertical, horizontal]: [Axis; 2], columns: usize, out: &mut [f32]) {
+per_isa! {
+fn crop [] (map: Map<'_>, axes: [Axis; 2], columns: usize, out: &mut [f32]) {
+    let [vertical, horizontal] = axes;
     for (i, out) in out.chunks_exact_mut(columns * map.channels).enumerate() {
         let Some(y) = vertical.at(i) else {
             out.fill(0.0);
@@ -99,6 +70,7 @@ fn crop(map: Map<'_>, [vertical, horizontal]: [Axis; 2], columns: usize, out: &m
             }
         }
     }
+}
 }
 
 #[inline(always)]

@@ -2,6 +2,7 @@
 
 use crate::device::cpu::Isa;
 use crate::ops::boxes::Box4;
+use crate::ops::per_isa::per_isa;
 
 const LANES: usize = 16;
 
@@ -27,8 +28,7 @@ pub fn suppress(
     // A lane that holds no box: an empty intersection with everything.
     const EMPTY: [f32; 5] = [f32::INFINITY, f32::INFINITY, f32::NEG_INFINITY, f32::NEG_INFINITY, 0.0];
     let chunks: &mut [Chunk] = bytemuck::cast_slice_mut(&mut scratch[..scratch_len(max)]);
-    let overlaps = overlaps_any(isa);
-    let (mut kept, mut compared) = (0, 0);
+    let (mut kept, mut compared) = (0, 0usize);
     for (position, candidate) in candidates.enumerate() {
         if kept == max {
             break;
@@ -37,8 +37,7 @@ pub fn suppress(
         let b4 = [a.min(c), b.min(d), a.max(c), b.max(d)];
         let area = (b4[2] - b4[0]) * (b4[3] - b4[1]);
         if area > 0.0 {
-            // SAFETY: `overlaps_any` picked a function that this machine can run.
-            if unsafe { overlaps(&chunks[..compared_chunks(compared)], b4, area, iou_threshold) } {
+            if overlaps(isa, &chunks[..compared.div_ceil(LANES)], b4, area, iou_threshold) {
                 continue;
             }
             let chunk = &mut chunks[compared / LANES];
@@ -55,40 +54,9 @@ pub fn suppress(
     kept
 }
 
-fn compared_chunks(compared: usize) -> usize {
-    compared.div_ceil(LANES)
-}
-
-type Overlaps = unsafe fn(&[Chunk], Box4, f32, f32) -> bool;
-
-fn overlaps_any(isa: Isa) -> Overlaps {
-    match isa {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => overlaps_avx512,
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => overlaps_avx2,
-        _ => overlaps_portable,
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn overlaps_avx512(chunks: &[Chunk], b: Box4, area: f32, threshold: f32) -> bool {
-    overlaps(chunks, b, area, threshold)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-unsafe fn overlaps_avx2(chunks: &[Chunk], b: Box4, area: f32, threshold: f32) -> bool {
-    overlaps(chunks, b, area, threshold)
-}
-
-unsafe fn overlaps_portable(chunks: &[Chunk], b: Box4, area: f32, threshold: f32) -> bool {
-    overlaps(chunks, b, area, threshold)
-}
-
-#[inline(always)]
-fn overlaps(chunks: &[Chunk], b: Box4, area: f32, threshold: f32) -> bool {
+per_isa! {
+/// Whether a box of a positive area overlaps a kept one too much.
+fn overlaps [] (chunks: &[Chunk], b: Box4, area: f32, threshold: f32) -> bool {
     // Plain comparisons instead of f32::min: one instruction each.
     let min = |a: f32, b: f32| if a < b { a } else { b };
     let max = |a: f32, b: f32| if a > b { a } else { b };
@@ -102,4 +70,5 @@ fn overlaps(chunks: &[Chunk], b: Box4, area: f32, threshold: f32) -> bool {
         }
         hit.iter().fold(0, |any, hit| any | hit) != 0
     })
+}
 }
