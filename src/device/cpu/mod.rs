@@ -1,6 +1,7 @@
 //! The processor: instruction set, threads.
 
 mod pool;
+pub mod simd;
 
 use std::fmt;
 

@@ -1,11 +1,12 @@
 //! Data gradient of a convolution, which is also transposed convolution.
 
 use super::attrs::expect_f32;
+use super::cpu::Direction;
 use super::fprop::fused_gradients;
 use super::{Conv, ConvAttrs, ConvWgrad, Fused, Geometry, cpu};
 use crate::device::Cpu;
 use crate::graph::{GradientContext, Value};
-use crate::ops::{Cost, CpuArgs, Op, expect_inputs};
+use crate::ops::{Cost, CpuArgs, Input, Op, Workspace, expect_inputs};
 use crate::tensor::{Shape, TensorType};
 use crate::{Error, Result};
 
@@ -95,11 +96,27 @@ impl Op for ConvDgrad {
         Cost::new(flops, inputs, outputs)
     }
 
+    fn cpu_workspace(&self, cpu: &Cpu, inputs: &[TensorType], _: &[TensorType]) -> Workspace {
+        let geometry = self.geometry(inputs).map(|(geometry, _)| geometry);
+        geometry.map_or(Workspace::default(), |g| cpu::workspace(cpu, &g, Direction::Backward, self.fused.counts))
+    }
+
+    fn packed_inputs(&self) -> Vec<usize> {
+        vec![1]
+    }
+
+    fn cpu_pack(&self, cpu: &Cpu, inputs: &[Input<'_>], packed: &mut [u8]) {
+        if let Ok(g) = self.geometry_of(inputs[0].shape(), inputs[1].shape()).map(|(geometry, _)| geometry) {
+            cpu::pack(cpu, &g, Direction::Backward, inputs[1].f32(), bytemuck::cast_slice_mut(packed));
+        }
+    }
+
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
         let (geometry, _) = self.geometry_of(args.inputs[0].shape(), args.inputs[1].shape())?;
         let fused = self.fused.take(args.inputs);
-        let (dy, w) = (args.inputs[0].f32(), args.inputs[1].f32());
-        cpu::dgrad(cpu, &geometry, dy, w, fused, self.attrs.relu, args.outputs[0].f32());
+        let (from, to) = (args.inputs[0].f32(), args.outputs[0].f32());
+        let relu = self.attrs.relu;
+        cpu::correlate(cpu, &geometry, Direction::Backward, from, args.packed, fused, relu, to, args.scratch);
         Ok(())
     }
 }

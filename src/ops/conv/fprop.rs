@@ -1,11 +1,12 @@
 //! Forward convolution with bias, residual and ReLU fused.
 
 use super::attrs::expect_f32;
+use super::cpu::Direction;
 use super::{ConvAttrs, ConvDgrad, ConvWgrad, Fused, Geometry, cpu};
 use crate::Result;
 use crate::device::Cpu;
 use crate::graph::{GradientContext, Value};
-use crate::ops::{Cost, CpuArgs, Op, expect_inputs};
+use crate::ops::{Cost, CpuArgs, Input, Op, Workspace, expect_inputs};
 use crate::tensor::TensorType;
 
 /// `y = relu?(conv(x, w) + bias + residual)`; inputs `x, w, [bias], [residual], [counts]`.
@@ -69,11 +70,27 @@ impl Op for Conv {
         Cost::new(flops, inputs, outputs)
     }
 
+    fn cpu_workspace(&self, cpu: &Cpu, inputs: &[TensorType], _: &[TensorType]) -> Workspace {
+        let geometry = self.geometry(inputs);
+        geometry.map_or(Workspace::default(), |g| cpu::workspace(cpu, &g, Direction::Forward, self.fused.counts))
+    }
+
+    fn packed_inputs(&self) -> Vec<usize> {
+        vec![1]
+    }
+
+    fn cpu_pack(&self, cpu: &Cpu, inputs: &[Input<'_>], packed: &mut [u8]) {
+        if let Ok(g) = Geometry::new(self.name(), &self.attrs, inputs[0].shape(), inputs[1].shape()) {
+            cpu::pack(cpu, &g, Direction::Forward, inputs[1].f32(), bytemuck::cast_slice_mut(packed));
+        }
+    }
+
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
         let geometry = Geometry::new(self.name(), &self.attrs, args.inputs[0].shape(), args.inputs[1].shape())?;
         let fused = self.fused.take(args.inputs);
-        let (x, w) = (args.inputs[0].f32(), args.inputs[1].f32());
-        cpu::fprop(cpu, &geometry, x, w, fused, self.attrs.relu, args.outputs[0].f32());
+        let (from, to) = (args.inputs[0].f32(), args.outputs[0].f32());
+        let relu = self.attrs.relu;
+        cpu::correlate(cpu, &geometry, Direction::Forward, from, args.packed, fused, relu, to, args.scratch);
         Ok(())
     }
 }

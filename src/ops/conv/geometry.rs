@@ -33,6 +33,9 @@ impl Geometry {
     pub fn new(op: &str, attrs: &ConvAttrs, x: &Shape, w: &Shape) -> Result<Self> {
         let dims = attrs.spatial();
         let fail = |message: String| Err(Error::op(op, message));
+        if x.last() == 0 || w.is_empty() {
+            return fail(format!("x {x} and w {w} must have at least one channel and one tap"));
+        }
         if dims > 3 || attrs.dilation.len() != dims || attrs.padding.len() != dims {
             return fail(format!(
                 "stride, dilation and padding must have one entry for each of 0 to 3 axes: {attrs:?}"

@@ -2,11 +2,15 @@
 //! ([`Graph::dense`]).
 
 mod cpu;
+pub mod finish;
+pub mod gemm;
+pub mod kernel;
+pub mod pack;
 
 use crate::Result;
 use crate::device::Cpu;
 use crate::graph::{GradientContext, Graph, Value};
-use crate::ops::{Cost, CpuArgs, Op, ensure, expect_inputs};
+use crate::ops::{Cost, CpuArgs, Op, Workspace, ensure, expect_inputs};
 use crate::tensor::{DType, Shape, TensorType};
 
 /// `c [.., M, N] = op(a) op(b)`, op(a) `[.., M, K]`, op(b) `[.., K, N]`, equal leading axes, each optionally transposed.
@@ -90,10 +94,15 @@ impl Op for MatMul {
         Cost::new(size.map_or(0, |s| 2 * (s.batch * s.m * s.n * s.k) as u64), inputs, outputs)
     }
 
+    fn cpu_workspace(&self, cpu: &Cpu, inputs: &[TensorType], _: &[TensorType]) -> Workspace {
+        let size = self.size(&inputs[0].shape, &inputs[1].shape);
+        Workspace { packed: 0, scratch: size.map_or(0, |size| cpu::scratch_bytes(cpu, self, size)) }
+    }
+
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
         let size = self.size(args.inputs[0].shape(), args.inputs[1].shape())?;
         let (a, b) = (args.inputs[0].f32(), args.inputs[1].f32());
-        cpu::matmul(cpu, self, size, a, b, args.outputs[0].f32());
+        cpu::matmul(cpu, self, size, a, b, args.outputs[0].f32(), args.scratch);
         Ok(())
     }
 }

@@ -1,0 +1,66 @@
+//! Convolution on the CPU. Forward and data gradient are one computation, a [`correlation`], cut by a [`plan`] into register
+//! tiles of the kernel that matrix products use; the weight gradient feeds the same kernel from rows of pixels.
+
+mod correlation;
+mod plain;
+mod plan;
+mod run;
+
+use super::Geometry;
+use super::attrs::FusedInputs;
+use crate::device::Cpu;
+use crate::ops::matmul::finish::Finish;
+use crate::ops::matmul::kernel::PANEL;
+use crate::ops::matmul::pack::{pack_panel, pack_panel_transposed, panel_len};
+use crate::ops::{Scratch, Workspace};
+
+pub(crate) use plan::Direction;
+
+use plan::{Plan, weights_len};
+
+pub(super) use plain::wgrad;
+
+/// Memory for packed weights and packed input.
+pub(super) fn workspace(cpu: &Cpu, g: &Geometry, direction: Direction, counts: bool) -> Workspace {
+    let c = direction.correlation(g, counts);
+    Workspace {
+        packed: Scratch::bytes::<f32>(weights_len(&c)),
+        scratch: Scratch::bytes::<f32>(Plan::max_packed(cpu.isa(), &c, counts)),
+    }
+}
+
+/// Packs `w [kernel.., Cin, Cout]` for the direction.
+pub(super) fn pack(cpu: &Cpu, g: &Geometry, direction: Direction, w: &[f32], packed: &mut [f32]) {
+    let (isa, taps) = (cpu.isa(), g.taps());
+    let size = g.cin * g.cout;
+    match direction {
+        Direction::Forward => {
+            let k = taps * g.cin;
+            cpu.parallel_chunks(packed, panel_len(k), |panel, to| pack_panel(w, g.cout, k, g.cout, panel * PANEL, to));
+        }
+        Direction::Backward => cpu.parallel_chunks(packed, panel_len(taps * g.cout), |panel, to| {
+            for (w, to) in w.chunks_exact(size).zip(to.chunks_exact_mut(g.cout * PANEL)) {
+                pack_panel_transposed(isa, w, g.cout, g.cout, g.cin, panel * PANEL, to);
+            }
+        }),
+    }
+}
+
+/// `to = relu?(correlation(from, weights) + bias + residual)`.
+pub(super) fn correlate(
+    cpu: &Cpu,
+    g: &Geometry,
+    direction: Direction,
+    from: &[f32],
+    packed: &[u8],
+    fused: FusedInputs<'_>,
+    relu: bool,
+    to: &mut [f32],
+    scratch: &mut [u8],
+) {
+    let c = direction.correlation(g, fused.counts.is_some());
+    let finish = Finish { bias: fused.bias, residual: fused.residual, relu, columns: c.channels_out };
+    let len = scratch.len() / size_of::<f32>();
+    let scratch = Scratch::new(scratch).take::<f32>(len);
+    run::run(cpu, &c, from, bytemuck::cast_slice(packed), finish, fused.counts, to, scratch);
+}
