@@ -10,6 +10,7 @@ pub(crate) mod cpu;
 mod dgrad;
 mod fprop;
 mod geometry;
+pub mod problem;
 mod wgrad;
 
 pub use attrs::{ConvAttrs, Extras, Fused};

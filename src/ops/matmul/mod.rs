@@ -6,6 +6,7 @@ pub mod finish;
 pub mod gemm;
 pub mod kernel;
 pub mod pack;
+pub mod problem;
 
 use crate::Result;
 use crate::device::Cpu;

@@ -25,7 +25,14 @@ fn for_taps(g: &Geometry, pixel: usize, mut body: impl FnMut(usize, usize)) {
     }
 }
 
-pub(in crate::ops::conv) fn wgrad(cpu: &Cpu, g: &Geometry, x: &[f32], dy: &[f32], counts: Option<&[i32]>, dw: &mut [f32]) {
+pub(in crate::ops::conv) fn wgrad(
+    cpu: &Cpu,
+    g: &Geometry,
+    x: &[f32],
+    dy: &[f32],
+    counts: Option<&[i32]>,
+    dw: &mut [f32],
+) {
     let (in_row, out_row) = (g.input_pixels() * g.cin, g.output_pixels() * g.cout);
     cpu.parallel_chunks(dw, g.cin * g.cout, |tap, dw| {
         dw.fill(0.0);
