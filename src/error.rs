@@ -90,9 +90,27 @@ impl fmt::Display for Error {
             Error::Graph { message } => write!(f, "graph: {message}"),
             Error::Value { field, message } => write!(f, "{field}: {message}"),
             Error::File { path, message } => write!(f, "{}: {message}", path.display()),
-            Error::Io { path, action, source } => write!(f, "{}: cannot {action}: {source}", path.display()),
+            Error::Io { path, action, source } => {
+                write!(f, "{}: cannot {action}: {source}{}", path.display(), advice(source.kind()))
+            }
             Error::Device { message } => write!(f, "device: {message}"),
         }
+    }
+}
+
+/// What to do about a refusal of the operating system.
+fn advice(kind: std::io::ErrorKind) -> &'static str {
+    use std::io::ErrorKind as Kind;
+    match kind {
+        Kind::NotFound => ": check the path",
+        Kind::PermissionDenied | Kind::ReadOnlyFilesystem => ": change its permissions or choose another place",
+        Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge => {
+            ": free some space or choose another place; what was there before is unchanged"
+        }
+        Kind::NotADirectory | Kind::IsADirectory | Kind::AlreadyExists => {
+            ": move what is in the way or choose another place"
+        }
+        _ => "",
     }
 }
 

@@ -27,3 +27,8 @@ pub(crate) fn firings(signal: &[f32]) -> Vec<usize> {
     }
     found
 }
+
+/// The firings of a twitch train at 400 Hz, in s.
+pub(crate) fn instants_s(signal: &[f32]) -> Vec<f64> {
+    firings(signal).into_iter().map(|f| f as f64 / super::resample::GRID_FS_HZ).collect()
+}

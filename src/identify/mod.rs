@@ -9,6 +9,8 @@ pub mod npy;
 pub mod npz;
 mod read;
 mod recording;
+#[cfg(feature = "cli")]
+pub mod report;
 pub mod resample;
 mod unit;
 mod windows;
@@ -124,7 +126,7 @@ fn report(
         mask[best] = 1;
     }
     let signal = track.signal(starts, frames);
-    let firings_s = firings::firings(&signal).into_iter().map(|f| f as f64 / GRID_FS_HZ).collect();
+    let firings_s = firings::instants_s(&signal);
     Some(MotorUnit {
         id: 0,
         score: track.score(),

@@ -1,0 +1,135 @@
+//! What was found beside what is true, where that is known.
+
+use crate::identify::resample::{GRID_FS_HZ, RateChange};
+use crate::identify::{MotorUnit, firings};
+
+/// A motor unit whose territory and signal are known, for instance because it was simulated.
+#[derive(Clone, Debug)]
+pub struct KnownUnit {
+    /// Territory on the recording's grid `[H, W]`, 0 or 1.
+    pub mask: Vec<u8>,
+    /// Twitch train `[T]` at the recording's frame rate.
+    pub signal: Vec<f32>,
+    /// Firings taken from the signal in the same way as from a found one, in s.
+    pub firings_s: Vec<f64>,
+}
+
+impl KnownUnit {
+    /// A known unit; its firings are taken from its signal, sampled at `fs_hz`.
+    pub fn new(mask: Vec<u8>, signal: Vec<f32>, fs_hz: f64) -> Self {
+        let frames = (signal.len() as f64 * GRID_FS_HZ / fs_hz).round() as usize;
+        let resampled = RateChange::new(signal.len().max(1), fs_hz, GRID_FS_HZ, frames).apply(&signal, 1);
+        Self { firings_s: firings::instants_s(&resampled), mask, signal }
+    }
+}
+
+/// A found unit and the true one that it is.
+#[derive(Clone, Debug)]
+pub struct Match {
+    /// Index of the true unit.
+    pub truth: usize,
+    /// Intersection over union of the territories.
+    pub iou: f64,
+    /// Rate of agreement of the firings; `None` if neither has any.
+    pub roa: Option<f64>,
+}
+
+/// How a result agrees with the truth.
+#[derive(Clone, Debug)]
+pub struct Comparison {
+    /// For every found unit, the true one whose territory it shares (intersection over union above 0.5).
+    pub matches: Vec<Option<Match>>,
+    /// True units that were not found.
+    pub missed: Vec<usize>,
+}
+
+impl Comparison {
+    /// Matches found and true units by territory, best scores first, and compares their firings.
+    pub fn new(found: &[MotorUnit], truth: &[KnownUnit]) -> Self {
+        let masks: Vec<&[u8]> = found.iter().map(|u| u.mask.as_slice()).collect();
+        let true_masks: Vec<&[u8]> = truth.iter().map(|u| u.mask.as_slice()).collect();
+        let scores: Vec<f32> = found.iter().map(|u| u.score).collect();
+        let pairs = match_masks(&masks, &scores, &true_masks);
+        let compare = |(unit, pair): (&MotorUnit, Option<(usize, f64)>)| {
+            pair.map(|(t, iou)| Match { truth: t, iou, roa: agreement(&unit.firings_s, &truth[t].firings_s) })
+        };
+        let matches: Vec<Option<Match>> = found.iter().zip(pairs).map(compare).collect();
+        let taken: Vec<usize> = matches.iter().flatten().map(|m| m.truth).collect();
+        Self { missed: (0..truth.len()).filter(|t| !taken.contains(t)).collect(), matches }
+    }
+
+    /// Number of found units that are true.
+    pub fn true_positives(&self) -> usize {
+        self.matches.iter().flatten().count()
+    }
+
+    /// Share of the found units that are true; `None` if none was found.
+    pub fn precision(&self) -> Option<f64> {
+        share(self.true_positives(), self.matches.len())
+    }
+
+    /// Share of the true units that were found; `None` if there is none.
+    pub fn recall(&self) -> Option<f64> {
+        share(self.true_positives(), self.true_positives() + self.missed.len())
+    }
+
+    /// Mean rate of agreement of the found true units.
+    pub fn mean_roa(&self) -> Option<f64> {
+        let all: Vec<f64> = self.matches.iter().flatten().filter_map(|m| m.roa).collect();
+        (!all.is_empty()).then(|| all.iter().sum::<f64>() / all.len() as f64)
+    }
+
+    /// Share of the true units that were found and whose firings agree to at least 0.9.
+    pub fn firing_yield(&self) -> Option<f64> {
+        let good = self.matches.iter().flatten().filter(|m| m.roa.is_some_and(|r| r >= 0.9)).count();
+        share(good, self.true_positives() + self.missed.len())
+    }
+}
+
+fn share(part: usize, whole: usize) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
+}
+
+/// In falling order of score, each found mask takes the free true one of the highest overlap above 0.5.
+fn match_masks(found: &[&[u8]], scores: &[f32], truth: &[&[u8]]) -> Vec<Option<(usize, f64)>> {
+    let mut order: Vec<usize> = (0..found.len()).collect();
+    order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
+    let mut free = vec![true; truth.len()];
+    let mut pairs = vec![None; found.len()];
+    for i in order {
+        let best = (0..truth.len())
+            .filter(|t| free[*t])
+            .map(|t| (t, iou(found[i], truth[t])))
+            .max_by(|a, b| a.1.total_cmp(&b.1));
+        if let Some((t, overlap)) = best.filter(|(_, overlap)| *overlap > 0.5) {
+            free[t] = false;
+            pairs[i] = Some((t, overlap));
+        }
+    }
+    pairs
+}
+
+fn iou(a: &[u8], b: &[u8]) -> f64 {
+    let both = a.iter().zip(b).filter(|(a, b)| **a != 0 && **b != 0).count();
+    let any = a.iter().zip(b).filter(|(a, b)| **a != 0 || **b != 0).count();
+    if any == 0 { 0.0 } else { both as f64 / any as f64 }
+}
+
+/// Rate of agreement of two rising lists of instants that may differ by 15 ms; `None` if both are empty.
+fn agreement(a: &[f64], b: &[f64]) -> Option<f64> {
+    let (mut i, mut j, mut common) = (0, 0, 0);
+    while i < a.len() && j < b.len() {
+        let lag = a[i] - b[j];
+        if lag.abs() <= 0.015 + 1e-9 {
+            common += 1;
+            i += 1;
+            j += 1;
+        } else if lag < 0.0 {
+            i += 1;
+        } else {
+            j += 1;
+        }
+    }
+    let all = a.len() + b.len() - common;
+    (all > 0).then(|| common as f64 / all as f64)
+}
