@@ -41,7 +41,8 @@ fn case(units: u32) -> Case {
     let made = simulate(&config, Split::Test, 3, 7).unwrap();
     let truth = &made.truth;
     let shape = [truth.frames, truth.height, truth.width];
-    let recording = Recording::new(format!("paper-{units}"), made.velocity.clone(), shape, f64::from(truth.fs_hz)).unwrap();
+    let recording =
+        Recording::new(format!("paper-{units}"), made.velocity.clone(), shape, f64::from(truth.fs_hz)).unwrap();
     let recording = recording.with_mm_per_pixel(f64::from(truth.mm_per_pixel)).unwrap();
     let found = identify(&recording, &mut Half { made: &made }, &Options::default(), &mut |_, _| {}).unwrap();
     let known = |u: &sarcomere::muscle::SimulatedUnit| KnownUnit::new(u.mask.clone(), u.twitch_train.clone(), 400.0);
@@ -178,7 +179,8 @@ fn a_failed_write_leaves_what_was_there() {
     let error = first.write(&[("a", b"new".to_vec()), ("c", b"new".to_vec())]).unwrap_err().to_string();
     assert!(error.contains("report-kept/c: cannot write"), "{error}");
     assert_eq!(std::fs::read(path.join("a")).unwrap(), b"old");
-    let mut left: Vec<_> = std::fs::read_dir(&path).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    let mut left: Vec<_> =
+        std::fs::read_dir(&path).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     left.sort();
     assert_eq!(left, ["a", "b", "c"], "nothing half written is left");
 }

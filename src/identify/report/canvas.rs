@@ -1,8 +1,8 @@
 //! Lines, shapes and words on a picture, in points; the picture has [`SCALE`] pixels a point.
 
 use tiny_skia::{
-    Color, FillRule, FilterQuality, LineCap, LineJoin, Paint, PathBuilder, Pixmap, PixmapPaint, Stroke,
-    StrokeDash, Transform,
+    Color, FillRule, FilterQuality, LineCap, LineJoin, Paint, PathBuilder, Pixmap, PixmapPaint, Stroke, StrokeDash,
+    Transform,
 };
 use ttf_parser::{Face, OutlineBuilder};
 

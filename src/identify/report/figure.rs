@@ -10,9 +10,9 @@ use crate::identify::MotorUnit;
 /// Seconds of signal that fit legibly.
 const SHOWN_S: f64 = 10.0;
 const WIDTH: f32 = 1280.0;
-const MAP: [f32; 4] = [74.0, 74.0, 470.0, 470.0];
-const TRACES_X: f32 = 650.0;
-const TRACES_WIDTH: f32 = 500.0;
+const MAP: [f32; 4] = [74.0, 74.0, 520.0, 520.0];
+const TRACES_X: f32 = 702.0;
+const TRACES_WIDTH: f32 = 448.0;
 
 /// One row of signals.
 struct Row<'a> {
@@ -24,7 +24,7 @@ struct Row<'a> {
 /// Draws the picture as PNG.
 pub fn figure(report: &Report<'_>, theme: &Theme) -> Result<Vec<u8>> {
     let rows = rows(report);
-    let row_height = (440.0 / rows.len().max(1) as f32).clamp(24.0, 74.0);
+    let row_height = (MAP[3] / rows.len().max(1) as f32).clamp(24.0, 84.0);
     let traces_height = row_height * rows.len().max(1) as f32;
     let height = (MAP[1] + traces_height.max(MAP[3]) + 96.0).ceil();
     let mut canvas = Canvas::new(WIDTH, height, theme.background)?;
@@ -45,7 +45,7 @@ fn rows<'a>(report: &'a Report<'_>) -> Vec<Row<'a>> {
         let rate = unit.firing_rate_hz().map_or("–".to_string(), |hz| format!("{hz:.1} Hz"));
         let remark = match (&comparison, found) {
             (None, _) => rate,
-            (Some(_), None) => format!("{rate} · not true"),
+            (Some(_), None) => "no true unit".into(),
             (Some(_), Some(m)) => m.roa.map_or(rate.clone(), |roa| format!("{rate} · RoA {roa:.2}")),
         };
         rows.push(Row { unit: Some(unit), truth, remark });
@@ -99,7 +99,8 @@ fn map(canvas: &mut Canvas, report: &Report<'_>, theme: &Theme) {
     let scale = MapScale::new(height, width);
     let rms = recording.rms_map();
     let (low, high) = (quantile(&rms, 0.02), quantile(&rms, 0.998));
-    let share = |v: f32| if high > low { (v - low) / (high - low) } else { 0.0 };
+    // The square root lets weak units show beside strong ones; the bar at the side has the same scale.
+    let share = |v: f32| if high > low { ((v - low) / (high - low)).max(0.0).sqrt() } else { 0.0 };
     let colors: Vec<_> = rms.iter().map(|v| theme.map_color(share(*v))).collect();
     canvas.image(&colors, width, [scale.x0, scale.y0, scale.width, scale.height]);
     map_axes(canvas, report, theme, &scale);
@@ -199,10 +200,15 @@ fn color_bar(canvas: &mut Canvas, report: &Report<'_>, theme: &Theme, scale: &Ma
     canvas.image(&colors, 1, [x, scale.y0, width, height]);
     let corners = [(x, scale.y0), (x + width, scale.y0), (x + width, scale.y0 + height), (x, scale.y0 + height)];
     canvas.polyline(&corners, true, Pen::new(theme.faint, 0.8));
-    canvas.text(&significant(high), (x + width + 5.0, scale.y0 + 9.0), 11.0, Align::Left, 0.15, theme.faint);
-    canvas.text(&significant(low), (x + width + 5.0, scale.y0 + height), 11.0, Align::Left, 0.15, theme.faint);
+    for share in [0.0f32, 0.25, 0.5, 0.75, 1.0] {
+        let y = scale.y0 + height * (1.0 - share);
+        canvas.line((x + width, y), (x + width + 3.0, y), Pen::new(theme.faint, 0.8));
+        let value = significant(low + (high - low) * share * share);
+        let y = (y + 4.0).clamp(scale.y0 + 9.0, scale.y0 + height);
+        canvas.text(&value, (x + width + 6.0, y), 11.0, Align::Left, 0.15, theme.faint);
+    }
     let unit = report.velocity_unit.as_deref().unwrap_or("recording's unit");
-    canvas.text_up(unit, (x + width + 14.0, scale.y0 + height / 2.0), 11.0, 0.1, theme.faint);
+    canvas.text(unit, (x + width + 6.0, MAP[1] - 10.0), 11.0, Align::Right, 0.1, theme.faint);
 }
 
 fn traces(canvas: &mut Canvas, report: &Report<'_>, theme: &Theme, rows: &[Row<'_>], row_height: f32) {
@@ -212,6 +218,7 @@ fn traces(canvas: &mut Canvas, report: &Report<'_>, theme: &Theme, rows: &[Row<'
     let first = if shown_s < report.recording.duration_s() { format!(", first {SHOWN_S:.0} s") } else { String::new() };
     let heading = format!("Twitch trains and firings{first}");
     canvas.text(&heading, (TRACES_X, MAP[1] - 10.0), 13.5, Align::Left, 0.35, theme.text);
+    canvas.text("unit", (TRACES_X - 14.0, MAP[1] - 10.0), 11.0, Align::Right, 0.1, theme.faint);
     let step = tick_step(shown_s, 10);
     for t in (0..).map(|i| i as f64 * step).take_while(|t| *t <= shown_s + 1e-9) {
         canvas.line((x(t), MAP[1]), (x(t), bottom), Pen::new(theme.grid, 0.8));
@@ -297,7 +304,14 @@ fn legend(canvas: &mut Canvas, report: &Report<'_>, theme: &Theme, y: f32) {
         let pen = Pen::new(theme.truth, 1.4);
         entry(canvas, &|c, x| c.line((x + 11.0, y - 9.0), (x + 11.0, y), pen), "true firing");
     }
-    canvas.text("each signal fills its row", (WIDTH - 30.0, y), 12.0, Align::Right, 0.1, theme.faint);
+    canvas.text(
+        "each signal fills its row; the small number below a unit's is its score",
+        (WIDTH - 30.0, y),
+        12.0,
+        Align::Right,
+        0.1,
+        theme.faint,
+    );
 }
 
 /// A round distance between at most `most` ticks over `span`: 1, 2 or 5 times a power of ten.
@@ -317,7 +331,8 @@ fn significant(v: f32) -> String {
     match v.abs() {
         0.0 => "0".into(),
         a if a >= 100.0 => format!("{v:.0}"),
-        a if a >= 0.01 => format!("{}", (v * 1000.0).round() / 1000.0),
+        a if a >= 1.0 => number(v),
+        a if a >= 0.01 => format!("{v:.3}").trim_end_matches('0').to_string(),
         _ => format!("{v:.1e}"),
     }
 }

@@ -95,7 +95,11 @@ function drawMovie() {
     });
   }
   if (data.mm_per_pixel) {
-    const length = 10 / data.mm_per_pixel * k, y = w - 16;
+    const length = 10 / data.mm_per_pixel * k, y = w - 14;
+    ctx.globalAlpha = 0.7;
+    ctx.fillStyle = css('--card');
+    ctx.fillRect(8, y - 22, length + 12, 28);
+    ctx.globalAlpha = 1;
     ctx.strokeStyle = ctx.fillStyle = css('--text');
     ctx.lineWidth = 2.5;
     ctx.beginPath(); ctx.moveTo(14, y); ctx.lineTo(14 + length, y); ctx.stroke();

@@ -212,9 +212,9 @@ fn tiles(report: &Report<'_>, comparison: Option<&Comparison>) -> String {
     ];
     if let Some(c) = comparison {
         let percent = |v: Option<f64>| v.map_or("–".into(), |v| format!("{:.0} %", 100.0 * v));
-        tiles.push((percent(c.recall()), "of the true units found"));
-        tiles.push((percent(c.precision()), "of the found units true"));
-        tiles.push((c.mean_roa().map_or("–".into(), |v| format!("{v:.2}")), "agreement of firings"));
+        tiles.push((percent(c.recall()), "true units found"));
+        tiles.push((percent(c.precision()), "found units true"));
+        tiles.push((c.mean_roa().map_or("–".into(), |v| format!("{v:.2}")), "firing agreement"));
     }
     tiles.iter().map(|(value, words)| format!("<div class=\"tile\"><b>{value}</b><span>{words}</span></div>")).collect()
 }
