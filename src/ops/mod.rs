@@ -24,6 +24,7 @@ pub mod roi;
 pub mod select;
 pub mod shape;
 pub mod targets;
+pub mod unmix;
 
 use std::any::Any;
 use std::fmt::Debug;
