@@ -3,6 +3,7 @@
 mod binary;
 mod cpu;
 pub mod math;
+pub mod problem;
 mod sum;
 mod unary;
 

@@ -7,6 +7,7 @@ mod concat;
 mod cpu;
 mod gather;
 mod pad;
+pub mod problem;
 mod reshape;
 mod slice;
 mod transpose;

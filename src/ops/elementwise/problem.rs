@@ -1,0 +1,164 @@
+//! The elementwise ops as test problems.
+
+use super::{BinaryKind, UnaryKind};
+use crate::Result;
+use crate::graph::{Graph, Value};
+use crate::ops::problem::{Data, Numbers, Problem, Real};
+use crate::tensor::{Shape, Tensor};
+
+/// A function of one tensor.
+#[derive(Clone, Debug)]
+pub struct UnaryProblem {
+    /// The function.
+    pub kind: UnaryKind,
+    /// Any shape.
+    pub shape: Vec<usize>,
+}
+
+impl UnaryProblem {
+    /// Any function on a tensor of up to some hundred elements.
+    pub fn random(numbers: &mut Numbers) -> Self {
+        let kind = UnaryKind::ALL[numbers.integer(0, UnaryKind::ALL.len() - 1)];
+        Self { kind, shape: (0..numbers.integer(0, 3)).map(|_| numbers.integer(1, 9)).collect() }
+    }
+}
+
+impl Problem for UnaryProblem {
+    /// Within -4..4, away from the kinks; positive for the logarithm and the root.
+    fn inputs(&self, seed: u64) -> Vec<Tensor> {
+        let positive = matches!(self.kind, UnaryKind::Log | UnaryKind::Sqrt);
+        let mut x = Numbers::new(seed).tensor(&self.shape);
+        for value in x.values_mut::<f32>().into_iter().flatten() {
+            let magnitude = 4.0 * value.abs() + 0.01;
+            *value = if positive { magnitude } else { magnitude.copysign(*value) };
+        }
+        vec![x]
+    }
+
+    fn build(&self, graph: &mut Graph, inputs: &[Value]) -> Result<Vec<Value>> {
+        Ok(vec![graph.unary(self.kind, inputs[0])?])
+    }
+
+    fn reference<R: Real>(&self, inputs: &[Data<R>]) -> Vec<Vec<R>> {
+        let f = |x: R| match self.kind {
+            UnaryKind::Relu => x.max(R::of(0.0)),
+            UnaryKind::Sigmoid => R::of(1.0) / (R::of(1.0) + (-x).map(f64::exp)),
+            UnaryKind::HardSigmoid => (R::of(0.2) * x + R::of(0.5)).map(|v| v.clamp(0.0, 1.0)),
+            UnaryKind::Tanh => x.map(f64::tanh),
+            UnaryKind::Exp => x.map(f64::exp),
+            UnaryKind::Log => x.map(f64::ln),
+            UnaryKind::Sqrt => x.map(f64::sqrt),
+            UnaryKind::Abs => x.map(f64::abs),
+            UnaryKind::Neg => -x,
+            UnaryKind::Square => x * x,
+            UnaryKind::Affine { scale, offset } => R::of(scale as f64) * x + R::of(offset as f64),
+        };
+        vec![inputs[0].real().iter().map(|x| f(*x)).collect()]
+    }
+
+    fn differentiable(&self) -> Vec<usize> {
+        vec![0]
+    }
+}
+
+/// Arithmetic of two tensors.
+#[derive(Clone, Debug)]
+pub struct BinaryProblem {
+    /// The operation.
+    pub kind: BinaryKind,
+    /// Shape of the first.
+    pub a: Vec<usize>,
+    /// Shape of the second.
+    pub b: Vec<usize>,
+}
+
+impl BinaryProblem {
+    /// Any operation on shapes that broadcast.
+    pub fn random(numbers: &mut Numbers) -> Self {
+        let kind = BinaryKind::ALL[numbers.integer(0, BinaryKind::ALL.len() - 1)];
+        let full: Vec<usize> = (0..numbers.integer(0, 4)).map(|_| numbers.integer(1, 7)).collect();
+        let mut part = || {
+            let missing = if numbers.integer(0, 2) == 0 { numbers.integer(0, full.len()) } else { 0 };
+            full[missing..].iter().map(|d| if numbers.integer(0, 2) == 0 { 1 } else { *d }).collect::<Vec<_>>()
+        };
+        Self { kind, a: part(), b: part() }
+    }
+}
+
+impl Problem for BinaryProblem {
+    /// The second is away from zero, and no pair is close to equal.
+    fn inputs(&self, seed: u64) -> Vec<Tensor> {
+        let mut numbers = Numbers::new(seed);
+        let (mut a, mut b) = (numbers.tensor(&self.a), numbers.tensor(&self.b));
+        let ladder = |value: f32, offset: f32| (value * 20.0).floor() / 10.0 + offset;
+        a.values_mut::<f32>().into_iter().flatten().for_each(|value| *value = ladder(*value, 0.0));
+        b.values_mut::<f32>().into_iter().flatten().for_each(|value| *value = ladder(*value, 0.05));
+        vec![a, b]
+    }
+
+    fn build(&self, graph: &mut Graph, inputs: &[Value]) -> Result<Vec<Value>> {
+        Ok(vec![graph.binary(self.kind, inputs[0], inputs[1])?])
+    }
+
+    fn reference<R: Real>(&self, inputs: &[Data<R>]) -> Vec<Vec<R>> {
+        let (a, b) = (inputs[0].real(), inputs[1].real());
+        let rank = self.a.len().max(self.b.len());
+        let padded = |shape: &[usize]| [vec![1; rank - shape.len()], shape.to_vec()].concat();
+        let (sa, sb) = (padded(&self.a), padded(&self.b));
+        let full: Vec<usize> = sa.iter().zip(&sb).map(|(a, b)| *a.max(b)).collect();
+        let truth = |yes: bool| R::of(if yes { 1.0 } else { 0.0 });
+        let at = |shape: &[usize], index: usize| {
+            let (mut rest, mut at, mut step) = (index, 0, 1);
+            for axis in (0..rank).rev() {
+                at += (rest % full[axis]).min(shape[axis] - 1) * step;
+                step *= shape[axis];
+                rest /= full[axis];
+            }
+            at
+        };
+        let f = |a: R, b: R| match self.kind {
+            BinaryKind::Add => a + b,
+            BinaryKind::Sub => a - b,
+            BinaryKind::Mul => a * b,
+            BinaryKind::Div => a / b,
+            BinaryKind::Max => a.max(b),
+            BinaryKind::Min => -(-a).max(-b),
+            BinaryKind::GreaterEqual => truth(a >= b),
+            BinaryKind::Greater => truth(a > b),
+        };
+        vec![(0..Shape::from(full.clone()).len()).map(|i| f(a[at(&sa, i)], b[at(&sb, i)])).collect()]
+    }
+
+    fn differentiable(&self) -> Vec<usize> {
+        vec![0, 1]
+    }
+}
+
+/// The sum of several tensors.
+#[derive(Clone, Debug)]
+pub struct SumOfProblem {
+    /// How many.
+    pub terms: usize,
+    /// Their shape.
+    pub shape: Vec<usize>,
+}
+
+impl Problem for SumOfProblem {
+    fn inputs(&self, seed: u64) -> Vec<Tensor> {
+        let mut numbers = Numbers::new(seed);
+        (0..self.terms).map(|_| numbers.tensor(&self.shape)).collect()
+    }
+
+    fn build(&self, graph: &mut Graph, inputs: &[Value]) -> Result<Vec<Value>> {
+        Ok(vec![graph.sum_of(inputs)?])
+    }
+
+    fn reference<R: Real>(&self, inputs: &[Data<R>]) -> Vec<Vec<R>> {
+        let len = inputs[0].real().len();
+        vec![(0..len).map(|i| inputs.iter().map(|input| input.real()[i]).sum()).collect()]
+    }
+
+    fn differentiable(&self) -> Vec<usize> {
+        (0..self.terms).collect()
+    }
+}
