@@ -299,7 +299,7 @@ impl SimulatorConfig {
         }
     }
 
-    /// What real muscle adds to `paper`.
+    /// What real muscle adds to `paper`. Drift and pulse are about as strong as the weakest MUs.
     pub fn hard() -> Self {
         let paper = Self::paper();
         Self {
@@ -320,8 +320,8 @@ impl SimulatorConfig {
             background: Background {
                 snr_reference: SnrReference::Territories,
                 noise_correlation_pixels: 1.0,
-                drift_level: 0.3,
-                pulse_level: 0.3,
+                drift_level: 0.1,
+                pulse_level: 0.1,
                 ..paper.background
             },
             ..paper
