@@ -9,6 +9,7 @@
 pub mod args;
 pub mod boxes;
 pub mod conv;
+pub mod correlation;
 pub mod detections;
 pub(crate) mod disjoint;
 pub mod elementwise;

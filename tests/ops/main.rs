@@ -2,6 +2,7 @@
 //! differences.
 
 mod conv;
+mod correlation;
 mod elementwise;
 mod matmul;
 mod norm;
