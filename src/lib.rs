@@ -3,6 +3,7 @@
 //! The engine ([`tensor`], [`device`], [`ops`], [`graph`], [`nn`]) knows nothing of muscles; the modules above it do.
 #![warn(missing_docs)]
 
+pub mod detector;
 pub mod device;
 mod error;
 pub mod graph;

@@ -28,7 +28,7 @@ pub struct MaskTargets {
 /// [`crate::ops::roi::RoiAlign`] does, rounded, halves to even).
 ///
 /// Inputs: proposals `f32 [N, P, 4]` and their numbers `i32 [N]`, objects' boxes `f32 [N, G, 4]` (both normalised), classes
-/// `i32 [N, G]` and their numbers `i32 [N]`, keys `f32 [N, P]` (`[N, P + G]` with `add_objects`), and, if `masks` is set, the
+/// `i32 [N, G]` (negative: a crowd, which is no object, and no proposal near it is a negative) and their numbers `i32 [N]`, keys `f32 [N, P]` (`[N, P + G]` with `add_objects`), and, if `masks` is set, the
 /// objects' masks `f32` or `u8 [N, G, h, w]`. Outputs, with R = `rois_per_image` and M the most positives there can be: ROIs
 /// `f32 [N, R, 4]`, classes `i32 [N, R]`, deltas `f32 [N, R, 4]`, numbers of ROIs `i32 [N]`, of positives `i32 [N]`, and
 /// with `masks` the mask targets `f32 [N, M, h', w']` of the first M ROIs. Zero boxes are neither proposals nor objects.

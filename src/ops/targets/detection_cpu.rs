@@ -38,7 +38,7 @@ pub(super) fn run(op: &DetectionTargets, cpu: &Cpu, args: &mut CpuArgs<'_>) -> R
             let negative_keys = take_keys(&mut scratch, candidates);
             let nearest = scratch.take::<i32>(candidates);
             let valid_proposals = (proposal_counts[image].max(0) as usize).min(proposals_each);
-            let objects = Objects::of(boxes, object_counts, image, objects_each);
+            let objects = Objects::of(boxes, classes, object_counts, image, objects_each);
             let candidate = |i: usize| match i.checked_sub(proposals_each) {
                 Some(object) => objects.get(object),
                 None => Some(box_at(proposals, image * proposals_each + i)).filter(|_| i < valid_proposals),
@@ -52,7 +52,7 @@ pub(super) fn run(op: &DetectionTargets, cpu: &Cpu, args: &mut CpuArgs<'_>) -> R
                 if overlap >= op.positive_iou && overlap > 0.0 {
                     positive_keys[found_positive] = key;
                     found_positive += 1;
-                } else {
+                } else if !objects.is_in_crowd(b) {
                     negative_keys[found_negative] = key;
                     found_negative += 1;
                 }
@@ -91,7 +91,7 @@ pub(super) fn run(op: &DetectionTargets, cpu: &Cpu, args: &mut CpuArgs<'_>) -> R
         }
         let roi = box_at(rois, image * rows + row);
         // The object is found again by the same search: cheaper than keeping it.
-        let objects = Objects::of(boxes, object_counts, image, objects_each);
+        let objects = Objects::of(boxes, classes, object_counts, image, objects_each);
         let (_, object) = objects.nearest(roi);
         let object_box = box_at(boxes, image * objects_each + object);
         let window = if settings.mini { relative(roi, object_box) } else { roi };
@@ -100,31 +100,41 @@ pub(super) fn run(op: &DetectionTargets, cpu: &Cpu, args: &mut CpuArgs<'_>) -> R
     Ok(())
 }
 
-/// The valid objects of an image.
+/// A proposal that overlaps a crowd by this much is no negative.
+const CROWD_IOU: f32 = 0.001;
+
+/// The valid objects of an image, and crowds among them.
 struct Objects<'a> {
     boxes: &'a [f32],
+    classes: &'a [i32],
 }
 
 impl<'a> Objects<'a> {
-    fn of(boxes: &'a [f32], counts: &[i32], image: usize, each: usize) -> Self {
-        let count = (counts[image].max(0) as usize).min(each);
-        Self { boxes: &boxes[4 * image * each..4 * (image * each + count)] }
+    fn of(boxes: &'a [f32], classes: &'a [i32], counts: &[i32], image: usize, each: usize) -> Self {
+        let (first, count) = (image * each, (counts[image].max(0) as usize).min(each));
+        Self { boxes: &boxes[4 * first..4 * (first + count)], classes: &classes[first..first + count] }
     }
 
     fn get(&self, object: usize) -> Option<Box4> {
-        (4 * object < self.boxes.len()).then(|| box_at(self.boxes, object))
+        self.classes.get(object).filter(|class| **class >= 0).map(|_| box_at(self.boxes, object))
     }
 
-    /// The largest overlap of `b` with an object, and that object.
+    /// The largest overlap of `b` with an object (not a crowd), and that object.
     fn nearest(&self, b: Box4) -> (f32, usize) {
         let mut best = (0.0, 0);
-        for object in 0..self.boxes.len() / 4 {
+        for object in (0..self.classes.len()).filter(|object| self.classes[*object] >= 0) {
             let overlap = iou(b, box_at(self.boxes, object));
             if overlap > best.0 {
                 best = (overlap, object);
             }
         }
         best
+    }
+
+    /// Whether `b` overlaps a crowd.
+    fn is_in_crowd(&self, b: Box4) -> bool {
+        let is_near = |(object, class): (usize, &i32)| *class < 0 && iou(b, box_at(self.boxes, object)) >= CROWD_IOU;
+        self.classes.iter().enumerate().any(is_near)
     }
 }
 

@@ -1,0 +1,14 @@
+//! Golden vectors: outputs of other software, case by case.
+//!
+//! Every folder below the directory that `SARCOMERE_GOLDEN` names (default `tests/golden`) whose name starts with `ops` is
+//! searched for `<op>.json` (cases) and `<op>.safetensors` (their tensors, `c00.x`, ...). Each test prints how many cases
+//! it compared and fails when it found none.
+
+mod anchors;
+mod boxes;
+mod case;
+mod detections;
+mod losses;
+mod roi;
+mod selection;
+mod targets;
