@@ -9,3 +9,4 @@ mod norm;
 mod pool;
 mod reduce;
 mod shape;
+mod unmix;

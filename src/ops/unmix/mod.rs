@@ -9,6 +9,7 @@
 mod cpu;
 mod least_squares;
 mod peak;
+pub mod problem;
 mod regions;
 mod svd;
 
