@@ -4,7 +4,7 @@ use super::attrs::expect_f32;
 use super::{Conv, ConvAttrs, ConvDgrad, Fused, Geometry, cpu};
 use crate::device::Cpu;
 use crate::graph::{GradientContext, Value};
-use crate::ops::{Cost, CpuArgs, Op, expect_counts, expect_inputs};
+use crate::ops::{Cost, CpuArgs, Op, Workspace, expect_counts, expect_inputs};
 use crate::tensor::{Shape, TensorType};
 use crate::{Error, Result};
 
@@ -78,11 +78,16 @@ impl Op for ConvWgrad {
         Cost::new(flops, inputs, outputs)
     }
 
+    fn cpu_workspace(&self, cpu: &Cpu, inputs: &[TensorType], _: &[TensorType]) -> Workspace {
+        let geometry = self.geometry(inputs);
+        geometry.map_or(Workspace::default(), |(g, _)| cpu::wgrad_workspace(cpu, &g, self.counts))
+    }
+
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
         let (geometry, _) = self.geometry_of(args.inputs[0].shape(), args.inputs[1].shape())?;
         let counts = self.counts.then(|| args.inputs[2].i32());
         let (x, dy) = (args.inputs[0].f32(), args.inputs[1].f32());
-        cpu::wgrad(cpu, &geometry, x, dy, counts, args.outputs[0].f32());
+        cpu::wgrad(cpu, &geometry, x, dy, counts, args.outputs[0].f32(), args.scratch);
         Ok(())
     }
 }

@@ -43,7 +43,7 @@ pub unsafe fn transpose(
             let (group, to) = (&group[..count], to.add(first));
             match isa {
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx512 if columns > 2 => avx512(group, columns, to, pitch),
+                Isa::Avx512 if columns > 3 => avx512(group, columns, to, pitch),
                 _ => strip::<Portable>(group, columns, to, pitch),
             }
         }

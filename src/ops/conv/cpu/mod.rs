@@ -2,9 +2,9 @@
 //! tiles of the kernel that matrix products use; the weight gradient feeds the same kernel from rows of pixels.
 
 mod correlation;
-mod plain;
 mod plan;
 mod run;
+mod weights;
 
 use super::Geometry;
 use super::attrs::FusedInputs;
@@ -17,8 +17,6 @@ use crate::ops::{Scratch, Workspace};
 pub(crate) use plan::Direction;
 
 use plan::{Plan, weights_len};
-
-pub(super) use plain::wgrad;
 
 /// Memory for packed weights and packed input.
 pub(super) fn workspace(cpu: &Cpu, g: &Geometry, direction: Direction, counts: bool) -> Workspace {
@@ -63,4 +61,22 @@ pub(super) fn correlate(
     let len = scratch.len() / size_of::<f32>();
     let scratch = Scratch::new(scratch).take::<f32>(len);
     run::run(cpu, &c, from, bytemuck::cast_slice(packed), finish, fused.counts, to, scratch);
+}
+
+/// Memory for the weight gradient.
+pub(super) fn wgrad_workspace(cpu: &Cpu, g: &Geometry, counts: bool) -> Workspace {
+    Workspace { packed: 0, scratch: weights::Cut::new(g, counts).scratch(cpu.threads()) }
+}
+
+/// `dw = sum over pixels of x^T dy`.
+pub(super) fn wgrad(
+    cpu: &Cpu,
+    g: &Geometry,
+    x: &[f32],
+    dy: &[f32],
+    counts: Option<&[i32]>,
+    dw: &mut [f32],
+    scratch: &mut [u8],
+) {
+    weights::wgrad(cpu, g, x, dy, counts, dw, scratch);
 }

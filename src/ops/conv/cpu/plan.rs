@@ -29,7 +29,7 @@ impl TileAxis {
 const PACKED: usize = 2 << 20;
 
 /// The plan for one number of maps. The input is packed by units; a unit is one map, or one tile of maps, or one tile of a
-/// pointwise axis. Within a unit, `[line][phase][channel][index]`: a line is a pixel without the tile axis, index runs along
+/// pointwise axis. Within a unit, `[phase][line][channel][index]`: a line is a pixel without the tile axis, index runs along
 /// the tile axis from `first`, phase is the remainder of the input pixel by the step.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
@@ -118,12 +118,17 @@ impl Plan {
 
     /// Elements of a packed line.
     pub fn line_len(&self, c: &Correlation) -> usize {
-        self.step * c.channels_in * self.pitch
+        c.channels_in * self.pitch
+    }
+
+    /// Elements of all packed lines of one phase.
+    pub fn phase_len(&self, c: &Correlation) -> usize {
+        self.lines.iter().product::<usize>() * self.line_len(c)
     }
 
     /// Elements of a packed unit.
     pub fn unit_len(&self, c: &Correlation) -> usize {
-        self.lines.iter().product::<usize>() * self.line_len(c)
+        self.step * self.phase_len(c)
     }
 
     /// Units packed at a time.

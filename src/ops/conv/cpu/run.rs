@@ -1,8 +1,11 @@
 //! Running a correlation: pack some units of the input, compute their tiles, go on.
 
+use std::ops::Range;
+
 use super::correlation::{Axis, Correlation};
 use super::plan::{Plan, TileAxis};
 use crate::device::Cpu;
+use crate::device::cpu::simd::LANES;
 use crate::device::cpu::{Isa, SendPtr};
 use crate::ops::matmul::finish::{Finish, TileBuffer};
 use crate::ops::matmul::kernel::{MAX_ROWS, PANEL, Run, Tile, Tiling, kernel};
@@ -12,7 +15,9 @@ use crate::ops::valid_rows;
 /// Tasks to aim for: enough to keep many cores busy to the end.
 const TASKS: usize = 24;
 /// Packed input that a task works on, in elements: a share of the second cache.
-const BLOCK: usize = 100 << 10;
+/// Columns that a task packs.
+const COLUMNS: usize = 256;
+const BLOCK: usize = 140 << 10;
 
 /// All that tasks share.
 struct Job<'a> {
@@ -79,6 +84,47 @@ pub(super) fn run(
     }
 }
 
+/// What a task that computes keeps from tile to tile.
+#[derive(Default)]
+struct TaskScratch {
+    runs: Vec<Run>,
+    /// For each axis the taps that are inside the map: where they begin in the packed unit, and their share of the tap's
+    /// index.
+    places: [Vec<(usize, usize)>; 3],
+    buffer: TileBuffer,
+}
+
+/// What tasks that pack share.
+struct PackJob {
+    /// First unit.
+    first: usize,
+    /// Which pixels of each axis some tap reaches, and whether that is all of them.
+    used: [Vec<bool>; 3],
+    all: bool,
+    /// Elements that are adjacent both in memory and among the packed lines.
+    columns: usize,
+    to: SendPtr<f32>,
+}
+
+impl PackJob {
+    /// Whether a line is reached, given by its pixel outside and its pixel inside of the tile axis.
+    fn is_used(&self, c: &Correlation, axis: Option<usize>, mut outer: usize, mut inner: usize) -> bool {
+        (0..3).rev().all(|i| match axis {
+            Some(axis) if axis == i => true,
+            Some(axis) if i < axis => {
+                let at = outer % c.input[i];
+                outer /= c.input[i];
+                self.used[i][at]
+            }
+            _ => {
+                let at = inner % c.input[i];
+                inner /= c.input[i];
+                self.used[i][at]
+            }
+        })
+    }
+}
+
 impl Job<'_> {
     fn enumerate_classes(&mut self) {
         let [t, y, x] = &self.c.axes;
@@ -131,7 +177,7 @@ impl Job<'_> {
             for (axis, tap) in c.axes[i].iter().flat_map(|axis| axis.taps.iter().map(move |tap| (axis, tap))) {
                 if self.spatial() == Some(i) {
                     phases[tap.offset.rem_euclid(plan.step as isize) as usize] = true;
-                    used[0] = true;
+                    used.fill(true);
                     continue;
                 }
                 for q in 0..axis.count {
@@ -142,72 +188,82 @@ impl Job<'_> {
                 }
             }
         }
-        let phases = if self.spatial().is_some() { phases } else { vec![true] };
-        let lines: usize = plan.lines.iter().product();
-        let channel_blocks = if units * lines < 16 { c.channels_in.div_ceil(64) } else { 1 };
-        let block = c.channels_in.div_ceil(channel_blocks).next_multiple_of(16);
-        let channel_blocks = c.channels_in.div_ceil(block);
-        // Several lines make a task when they are short.
-        let together = (4096 / plan.line_len(c).max(1)).clamp(1, lines);
-        let groups = lines.div_ceil(together);
-        let to = SendPtr(packed.as_mut_ptr());
-        cpu.parallel(units * groups * channel_blocks, |task, _| {
-            let (channel, task) = (task % channel_blocks * block, task / channel_blocks);
-            let (group, unit) = (task % groups, task / groups);
-            let channels = block.min(c.channels_in - channel);
-            for line in group * together..((group + 1) * together).min(lines) {
-                let at = [
-                    line / (plan.lines[1] * plan.lines[2]),
-                    line / plan.lines[2] % plan.lines[1],
-                    line % plan.lines[2],
-                ];
-                if (0..3).all(|i| used[i][at[i]]) {
-                    for phase in (0..plan.step).filter(|phase| phases[*phase]) {
-                        let offset = (unit * lines + line) * plan.line_len(c) + phase * c.channels_in * plan.pitch;
-                        // SAFETY: distinct tasks write distinct lines or channels, all inside the buffer.
-                        unsafe {
-                            let to = to.get().add(offset + channel * plan.pitch);
-                            self.pack_line(first + unit, at, phase, channel, channels, to);
-                        }
-                    }
-                }
+        let phases: Vec<usize> = match self.spatial() {
+            Some(_) => (0..plan.step).filter(|phase| phases[*phase]).collect(),
+            None => vec![0],
+        };
+        let job = PackJob {
+            first,
+            all: used.iter().flatten().all(|used| *used),
+            used,
+            columns: (0..3)
+                .filter(|i| self.spatial().is_none_or(|axis| *i > axis))
+                .map(|i| c.input[i])
+                .product::<usize>()
+                * c.channels_in,
+            to: SendPtr(packed.as_mut_ptr()),
+        };
+        // Columns of the transposition are what is adjacent in memory: channels, and the pixels of the axes inside the
+        // tile axis.
+        let outer = (plan.lines.iter().product::<usize>() * c.channels_in).checked_div(job.columns).unwrap_or(0);
+        let block = if c.channels_in < COLUMNS { COLUMNS / c.channels_in * c.channels_in } else { COLUMNS };
+        let (blocks, index_blocks) = (job.columns.div_ceil(block), plan.len.div_ceil(4 * LANES));
+        cpu.parallel(units * outer * phases.len() * index_blocks * blocks, |task, _| {
+            let (column, task) = (task % blocks * block, task / blocks);
+            let (index, task) = (task % index_blocks * 4 * LANES, task / index_blocks);
+            let (phase, task) = (phases[task % phases.len()], task / phases.len());
+            let (outer, unit) = (task % outer, task / outer);
+            for index in (index..(index + 4 * LANES).min(plan.len)).step_by(LANES) {
+                self.pack_strip(&job, unit, phase, outer, index, column..(column + block).min(job.columns));
             }
         });
     }
 
-    /// Packs some channels of one line. Safety: `to` must be valid for them.
-    unsafe fn pack_line(
-        &self,
-        unit: usize,
-        at: [usize; 3],
-        phase: usize,
-        channel: usize,
-        channels: usize,
-        to: *mut f32,
-    ) {
+    /// Packs up to sixteen indices of some columns.
+    fn pack_strip(&self, job: &PackJob, unit: usize, phase: usize, outer: usize, index: usize, columns: Range<usize>) {
         let (c, plan) = (self.c, &self.plan);
-        let (map, tile) = self.unit(unit);
+        let (map, tile) = self.unit(job.first + unit);
         let (skip, len) = if plan.tile_units { plan.tiling.tile(tile) } else { (0, plan.len) };
+        let (skip, len) = (skip + index, LANES.min(len.saturating_sub(index)));
         let map_len = c.input.iter().product::<usize>() * c.channels_in;
-        let strides = [c.input[1] * c.input[2], c.input[2], 1].map(|pixels| pixels * c.channels_in);
-        let start = (0..3).map(|i| at[i] * strides[i]).sum::<usize>() + channel;
-        match self.spatial() {
-            None => {
-                let from = |i: usize| self.x[self.maps[skip + i] * map_len + start..].as_ptr();
-                // SAFETY: a pixel has that many channels; the caller vouches for `to`.
-                unsafe { transpose(self.isa, len, channels, from, to, plan.pitch) }
+        // First element of the columns for index `i`; null where padding is.
+        let from = |i: usize, column: usize| -> *const f32 {
+            let Some(axis) = self.spatial() else {
+                return self.x[self.maps[skip + i] * map_len + column..].as_ptr();
+            };
+            let pixel = plan.step as isize * ((skip + i) as isize + plan.first) + phase as isize;
+            if pixel < 0 || pixel as usize >= c.input[axis] {
+                return std::ptr::null();
             }
-            Some(axis) => {
-                let line = &self.x[self.maps[map] * map_len + start..];
-                let from = |i: usize| {
-                    let pixel = plan.step as isize * ((skip + i) as isize + plan.first) + phase as isize;
-                    let inside = pixel >= 0 && (pixel as usize) < c.input[axis];
-                    if inside { line[pixel as usize * strides[axis]..].as_ptr() } else { std::ptr::null() }
-                };
-                // SAFETY: as above.
-                unsafe { transpose(self.isa, len, channels, from, to, plan.pitch) }
+            self.x[self.maps[map] * map_len + (outer * c.input[axis] + pixel as usize) * job.columns + column..]
+                .as_ptr()
+        };
+        let base = unit * plan.unit_len(c) + phase * plan.phase_len(c) + outer * job.columns * plan.pitch + index;
+        let mut column = columns.start;
+        while column < columns.end {
+            let line = column / c.channels_in;
+            let end = if job.all { columns.end } else { columns.end.min((line + 1) * c.channels_in) };
+            if job.all || job.is_used(c, self.spatial(), outer, line) {
+                // SAFETY: `columns` elements are adjacent in x from there; distinct tasks write distinct columns or
+                // indices, all inside the buffer.
+                unsafe {
+                    let to = job.to.get().add(base + column * plan.pitch);
+                    transpose(self.isa, len, end - column, |i| from(i, column), to, plan.pitch);
+                }
             }
+            column = end;
         }
+    }
+
+    /// Items whose packed input shares the second cache with a group of panels.
+    fn block(&self) -> usize {
+        let last = (0..3).rev().find(|i| self.spatial() != Some(*i) && self.plan.lines[*i] > 1);
+        let taps = |i: usize| self.c.axes[i].iter().map(|axis| axis.taps.len()).max().unwrap_or(1);
+        let across: usize = (0..3).filter(|i| self.spatial() != Some(*i) && last != Some(*i)).map(taps).product();
+        let reach = last.map_or(0, |i| taps(i).saturating_sub(1));
+        let per_line = (across * self.plan.line_len(self.c)).max(1);
+        // Where not even one item fits, panels are the better thing to reuse.
+        if per_line * (reach + 1) > BLOCK { 16 } else { BLOCK / per_line - reach }
     }
 
     fn compute_units(&self, cpu: &Cpu, first: usize, units: usize, packed: &[f32]) {
@@ -215,24 +271,19 @@ impl Job<'_> {
         let panels = self.c.channels_out.div_ceil(PANEL);
         let groups = panels.div_ceil(plan.tiling.panels);
         let items = units * self.items;
-        let per_item = (units * plan.unit_len(self.c)).div_ceil(items.max(1)).max(1);
-        // A block of items shares the second cache with a group of panels. Where not even one item fits, panels are
-        // the better thing to reuse.
-        let block = if per_item > BLOCK { 16 } else { BLOCK / per_item };
-        let block = block.min(items.div_ceil(TASKS.div_ceil(groups))).max(1);
+        let block = self.block().min(items.div_ceil(TASKS.div_ceil(groups))).max(1);
         let blocks = items.div_ceil(block);
         let splits = TASKS.div_ceil(blocks).min(groups);
         cpu.parallel(blocks * splits, |task, _| {
             let (split, start) = (task % splits, task / splits * block);
-            let mut runs = Vec::with_capacity(self.c.taps());
-            let mut buffer = TileBuffer::new();
+            let mut scratch = TaskScratch::default();
             for group in split * groups / splits..(split + 1) * groups / splits {
                 let panel = group * plan.tiling.panels;
                 let count = plan.tiling.panels.min(panels - panel);
                 for item in start..(start + block).min(items) {
                     let unit = item / self.items;
                     let packed = &packed[unit * plan.unit_len(self.c)..];
-                    self.compute_item(first + unit, item % self.items, packed, panel, count, &mut runs, &mut buffer);
+                    self.compute_item(first + unit, item % self.items, packed, panel, count, &mut scratch);
                 }
             }
         });
@@ -246,8 +297,7 @@ impl Job<'_> {
         packed: &[f32],
         panel: usize,
         panels: usize,
-        runs: &mut Vec<Run>,
-        buffer: &mut TileBuffer,
+        scratch: &mut TaskScratch,
     ) {
         let (c, plan) = (self.c, &self.plan);
         let at = self.classes.partition_point(|(_, first)| *first <= item) - 1;
@@ -255,7 +305,7 @@ impl Job<'_> {
         let (axes, counts) = (self.axes(class), self.outer_counts(class));
         let item = item - first;
         let q = [item / (counts[1] * counts[2]), item / counts[2] % counts[1], item % counts[2]];
-        self.collect_runs(axes, q, runs);
+        self.collect_runs(axes, q, scratch);
 
         let (map, unit_tile) = self.unit(unit);
         let strides = [c.output[1] * c.output[2], c.output[2], 1].map(|pixels| pixels * c.channels_out);
@@ -279,13 +329,13 @@ impl Job<'_> {
                 *offset = y + along * stride;
             }
             let mut tile = Tile {
-                runs,
+                runs: &scratch.runs,
                 a: packed[if plan.tile_units { 0 } else { skip }..].as_ptr(),
                 a_step: plan.pitch,
                 b: self.weights[panel * panel_len(c.terms())..].as_ptr(),
                 b_step: PANEL,
                 b_panel: panel_len(c.terms()),
-                c: buffer.0.as_mut_ptr(),
+                c: scratch.buffer.0.as_mut_ptr(),
                 c_row: TileBuffer::ROW,
                 c_panel: PANEL,
                 accumulate: false,
@@ -298,7 +348,7 @@ impl Job<'_> {
                     kernel(self.isa, rows, panels)(&tile);
                 } else {
                     kernel(self.isa, rows, panels)(&tile);
-                    self.finish.write(self.isa, buffer, self.y.get(), &offsets[..rows], panel, panels);
+                    self.finish.write(self.isa, &scratch.buffer, self.y.get(), &offsets[..rows], panel, panels);
                 }
             }
         }
@@ -306,7 +356,7 @@ impl Job<'_> {
 
     /// The runs of output pixel `q`: taps that meet the map, those along the tile axis innermost, where they reread the
     /// same lines of the cache.
-    fn collect_runs(&self, axes: [&Axis; 3], q: [usize; 3], runs: &mut Vec<Run>) {
+    fn collect_runs(&self, axes: [&Axis; 3], q: [usize; 3], scratch: &mut TaskScratch) {
         let (c, plan) = (self.c, &self.plan);
         let line = plan.line_len(c);
         let line_strides = [plan.lines[1] * plan.lines[2], plan.lines[2], 1];
@@ -322,24 +372,26 @@ impl Job<'_> {
             if self.spatial() == Some(i) {
                 let (phase, at) =
                     (tap.offset.rem_euclid(plan.step as isize), tap.offset.div_euclid(plan.step as isize));
-                let offset = phase as usize * c.channels_in * plan.pitch + (at - plan.first) as usize;
+                let offset = phase as usize * plan.phase_len(c) + (at - plan.first) as usize;
                 return Some((offset, tap.k * tap_strides[i]));
             }
             let at = (q[i] * c.in_step[i]) as isize + tap.offset;
             let inside = at >= 0 && (at as usize) < c.input[i];
             inside.then(|| (at as usize * line_strides[i] * line, tap.k * tap_strides[i]))
         };
-        runs.clear();
-        let [i, j, k] = order;
-        for first in (0..axes[i].taps.len()).filter_map(|tap| place(i, tap)) {
-            for second in (0..axes[j].taps.len()).filter_map(|tap| place(j, tap)) {
-                for third in (0..axes[k].taps.len()).filter_map(|tap| place(k, tap)) {
-                    runs.push(Run {
-                        a: first.0 + second.0 + third.0,
-                        b: (first.1 + second.1 + third.1) * c.channels_in * PANEL,
-                        len: c.channels_in,
-                    });
-                }
+        for (i, places) in scratch.places.iter_mut().enumerate() {
+            places.clear();
+            places.extend((0..axes[i].taps.len()).filter_map(|tap| place(i, tap)));
+        }
+        let [first, second, third] = order.map(|i| &scratch.places[i]);
+        scratch.runs.clear();
+        for (a, tap) in first {
+            for (a, tap) in second.iter().map(|(more, next)| (a + more, tap + next)) {
+                scratch.runs.extend(third.iter().map(|(more, next)| Run {
+                    a: a + more,
+                    b: (tap + next) * c.channels_in * PANEL,
+                    len: c.channels_in,
+                }));
             }
         }
     }

@@ -1,0 +1,324 @@
+//! The weight gradient: `dw[tap, ci, co] = sum over pixels of x[pixel + tap, ci] * dy[pixel, co]`.
+//!
+//! Both operands already lie as the kernel reads them: the sum runs over pixels, a pixel's channels are adjacent. A run of
+//! the kernel is a stretch of a row of pixels; taps that fall outside the map are left out by clipping the stretch. Where
+//! channels are few, the taps of a row together play the part of channels: with the row's padding written out, they are
+//! adjacent too.
+//!
+//! Tasks are parts of the weights (taps x input channels x output channels) times groups of rows; the groups' partial sums are
+//! added in order at the end. How the work is cut depends on shapes alone.
+
+use super::super::Geometry;
+use crate::device::Cpu;
+use crate::device::cpu::{Isa, SendPtr};
+use crate::ops::matmul::finish::TileBuffer;
+use crate::ops::matmul::kernel::{PANEL, Run, Tile, TileFn, Tiling, kernel};
+use crate::ops::matmul::pack::pack_panel;
+use crate::ops::{Scratch, valid_rows};
+
+/// Tasks to aim for.
+const TASKS: usize = 24;
+/// Multiply-accumulates per pixel that a task should have at least, so that reading the pixels does not count.
+const WORK: usize = 32 << 10;
+/// Channels of either side that a task takes at most.
+const CHANNELS: usize = 256;
+/// Elements of x, and of dy, that are worked on at a time: shares of the second cache.
+const BLOCK: usize = 56 << 10;
+/// Partial sums kept, in elements, at most (two groups are always allowed).
+const PARTIAL: usize = 4 << 20;
+
+/// How the work is cut.
+pub(super) struct Cut {
+    /// Geometry with the last axis' taps merged into channels, if that is done; its input then counts padded pixels.
+    g: Geometry,
+    /// Elements between pixels of x: less than `g.cin` where taps are merged.
+    pixel: usize,
+    /// Whether x is copied with the padding of its rows written out.
+    padded: bool,
+    /// Tasks along taps, input channels and output channels.
+    splits: [usize; 3],
+    /// Groups of rows with partial sums of their own.
+    groups: usize,
+    /// Rows of dy that are worked on at a time. A row is a stretch along the last axis.
+    rows: usize,
+    /// Whether dy is rearranged into panels.
+    pack: bool,
+}
+
+impl Cut {
+    pub fn new(g: &Geometry, counts: bool) -> Self {
+        let mut g = flattened(g, counts);
+        let (pixel, mut padded) = (g.cin, false);
+        if g.cin < PANEL && g.kernel[2] > 1 && g.dilation[2] == 1 {
+            let needed = (g.output[2] - 1) * g.stride[2] + g.kernel[2];
+            padded = g.before[2] > 0 || needed > g.input[2];
+            g.input[2] = if padded { needed.max(g.before[2] + g.input[2]) } else { g.input[2] };
+            (g.before[2], g.cin, g.kernel[2]) = (0, g.cin * g.kernel[2], 1);
+        }
+        let channel_splits = [g.cin.div_ceil(CHANNELS), g.cout.div_ceil(CHANNELS)];
+        let parts = channel_splits[0] * channel_splits[1];
+        let work = g.taps() * g.cin * g.cout;
+        let tap_splits = TASKS.div_ceil(parts).min(work / parts / WORK).clamp(1, g.taps());
+        let rows_in_all = g.n * g.output[0] * g.output[1];
+        let per_row = g.output[2] * g.cout.min(CHANNELS).next_multiple_of(PANEL);
+        let rows = (BLOCK / per_row.max(g.output[2] * g.stride[2] * g.cin.min(CHANNELS))).max(1);
+        let blocks = rows_in_all.div_ceil(rows).max(1);
+        let affordable = (PARTIAL / work.max(1)).max(2);
+        let groups = TASKS.div_ceil(parts * tap_splits).min(blocks).min(affordable).max(1);
+        let pack = g.cout % PANEL != 0 || g.cout > 4 * PANEL;
+        Self { g, pixel, padded, splits: [tap_splits, channel_splits[0], channel_splits[1]], groups, rows, pack }
+    }
+
+    fn padded_len(&self) -> usize {
+        let g = &self.g;
+        if self.padded { g.n * g.input_pixels() * self.pixel } else { 0 }
+    }
+
+    fn partial_len(&self) -> usize {
+        if self.groups > 1 { self.groups * self.g.taps() * self.g.cin * self.g.cout } else { 0 }
+    }
+
+    /// Elements of the panels of dy that one worker works on.
+    fn panels_len(&self) -> usize {
+        let g = &self.g;
+        let pixels = self.rows * g.output[2];
+        if self.pack { (pixels + 1) * g.cout.min(CHANNELS).next_multiple_of(PANEL) } else { 0 }
+    }
+
+    pub fn scratch(&self, threads: usize) -> usize {
+        Scratch::bytes::<f32>(self.padded_len())
+            + Scratch::bytes::<f32>(self.partial_len())
+            + threads * Scratch::bytes::<f32>(self.panels_len())
+    }
+}
+
+/// A pointwise convolution as one over rows of pixels of a manageable length.
+fn flattened(g: &Geometry, counts: bool) -> Geometry {
+    let mut g = *g;
+    if g.kernel == [1; 3] && g.input == g.output && g.before == [0; 3] {
+        let pixels = g.input_pixels() * if counts { 1 } else { g.n };
+        if !counts {
+            g.n = 1;
+        }
+        // Rows of the largest length up to 64 that divides the pixels; one pixel if there is none.
+        let row = (1..=64).rev().find(|row| pixels % row == 0).unwrap_or(1);
+        (g.input, g.output) = ([1, pixels / row, row], [1, pixels / row, row]);
+    }
+    g
+}
+
+/// `dw` from `x` and `dy`, over the valid maps.
+pub(super) fn wgrad(
+    cpu: &Cpu,
+    geometry: &Geometry,
+    x: &[f32],
+    dy: &[f32],
+    counts: Option<&[i32]>,
+    dw: &mut [f32],
+    scratch: &mut [u8],
+) {
+    let cut = Cut::new(geometry, counts.is_some());
+    let mut scratch = Scratch::new(scratch);
+    let padded = scratch.take::<f32>(cut.padded_len());
+    let partial = scratch.take::<f32>(cut.partial_len());
+    let panels: Vec<SendPtr<f32>> =
+        (0..cpu.threads()).map(|_| SendPtr(scratch.take::<f32>(cut.panels_len()).as_mut_ptr())).collect();
+    if cut.padded {
+        let (row, pixel) = (cut.g.input[2] * cut.pixel, cut.pixel);
+        let (from, before) = (geometry.input[2] * pixel, geometry.before[2] * pixel);
+        cpu.parallel_chunks(padded, row, |i, to| {
+            to[..before].fill(0.0);
+            to[before..before + from].copy_from_slice(&x[i * from..][..from]);
+            to[before + from..].fill(0.0);
+        });
+    }
+    let maps: Vec<usize> = valid_rows(cut.g.n, counts).collect();
+    let size = dw.len();
+    let sums = if cut.groups > 1 { SendPtr(partial.as_mut_ptr()) } else { SendPtr(dw.as_mut_ptr()) };
+    let job = Job { isa: cpu.isa(), cut: &cut, x: if cut.padded { padded } else { x }, dy, maps: &maps, sums, size };
+    let [taps, inputs, outputs] = cut.splits;
+    cpu.parallel(cut.groups * taps * inputs * outputs, |task, worker| {
+        let (output, task) = (task % outputs, task / outputs);
+        let (input, task) = (task % inputs, task / inputs);
+        let (tap, group) = (task % taps, task / taps);
+        job.run(group, [tap, input, output], panels[worker]);
+    });
+    if cut.groups > 1 {
+        let partial = &*partial;
+        cpu.parallel_chunks(dw, 4096, |chunk, dw| {
+            dw.copy_from_slice(&partial[chunk * 4096..][..dw.len()]);
+            for group in 1..cut.groups {
+                let partial = &partial[group * size + chunk * 4096..];
+                dw.iter_mut().zip(partial).for_each(|(dw, partial)| *dw += partial);
+            }
+        });
+    }
+}
+
+/// All that tasks share.
+struct Job<'a> {
+    isa: Isa,
+    cut: &'a Cut,
+    x: &'a [f32],
+    dy: &'a [f32],
+    maps: &'a [usize],
+    sums: SendPtr<f32>,
+    /// Elements of dw.
+    size: usize,
+}
+
+/// Part `index` of `parts` equal ones of `0..len`.
+fn part(index: usize, parts: usize, len: usize) -> std::ops::Range<usize> {
+    index * len / parts..(index + 1) * len / parts
+}
+
+impl Job<'_> {
+    /// Adds up one part of the weights over one group of rows.
+    fn run(&self, group: usize, [tap, input, output]: [usize; 3], panels: SendPtr<f32>) {
+        let (g, isa) = (&self.cut.g, self.isa);
+        let taps = part(tap, self.cut.splits[0], g.taps());
+        let inputs = part(input, self.cut.splits[1], g.cin);
+        // Panels, so that no part begins inside of one.
+        let columns = part(output, self.cut.splits[2], g.cout.div_ceil(PANEL));
+        let columns = columns.start * PANEL..(columns.end * PANEL).min(g.cout);
+        let sums = SendPtr(self.sums.get().wrapping_add(group * self.size));
+        for row in taps.clone().flat_map(|tap| inputs.clone().map(move |input| tap * g.cin + input)) {
+            // SAFETY: distinct tasks have distinct parts.
+            unsafe { std::slice::from_raw_parts_mut(sums.get().add(row * g.cout + columns.start), columns.len()) }
+                .fill(0.0);
+        }
+        let lines = part(group, self.cut.groups, self.maps.len() * g.output[0] * g.output[1]);
+        let tiling = Tiling::new(isa, inputs.len(), columns.len().div_ceil(PANEL));
+        let mut runs = Vec::with_capacity(self.cut.rows);
+        let mut buffer = TileBuffer::new();
+        let mut start = lines.start;
+        while start < lines.end {
+            let block = start..(start + self.cut.rows).min(lines.end);
+            let (b, b_step, b_panel) = self.columns(block.clone(), columns.clone(), panels);
+            for tap in taps.clone() {
+                self.collect_runs(block.clone(), tap, b_step, &mut runs);
+                if runs.is_empty() {
+                    continue;
+                }
+                for first in (columns.start..columns.end).step_by(tiling.panels * PANEL) {
+                    let count = (columns.end - first).div_ceil(PANEL).min(tiling.panels);
+                    for index in 0..tiling.tiles {
+                        let (skip, rows) = tiling.tile(index);
+                        let tile = Tile {
+                            runs: &runs,
+                            a: self.x.as_ptr().wrapping_add(inputs.start + skip),
+                            a_step: g.stride[2] * self.cut.pixel,
+                            b: b.wrapping_add((first - columns.start) / PANEL * b_panel),
+                            b_step,
+                            b_panel,
+                            c: sums.get().wrapping_add((tap * g.cin + inputs.start + skip) * g.cout + first),
+                            c_row: g.cout,
+                            c_panel: PANEL,
+                            accumulate: true,
+                        };
+                        // SAFETY: runs stay inside x and dy or its panels; the tile lies in this task's part of dw.
+                        unsafe { add_tile(kernel(isa, rows, count), tile, rows, count, g.cout - first, &mut buffer) };
+                    }
+                }
+            }
+            start = block.end;
+        }
+    }
+
+    /// The columns of dy for a block of rows: in place, or rearranged into panels. Returns where they begin, and the
+    /// distances between pixels and between panels.
+    fn columns(
+        &self,
+        block: std::ops::Range<usize>,
+        columns: std::ops::Range<usize>,
+        panels: SendPtr<f32>,
+    ) -> (*const f32, usize, usize) {
+        let g = &self.cut.g;
+        if !self.cut.pack {
+            return (self.dy.as_ptr().wrapping_add(columns.start), g.cout, PANEL);
+        }
+        let pixels = block.len() * g.output[2];
+        let panel_len = (pixels + 1) * PANEL;
+        for (i, first) in columns.clone().step_by(PANEL).enumerate() {
+            for (j, row) in block.clone().enumerate() {
+                let (from, len) = (self.dy_row(row), g.output[2] * PANEL);
+                // SAFETY: the worker's own buffer has room for all rows and panels of a block.
+                let to = unsafe { std::slice::from_raw_parts_mut(panels.get().add(i * panel_len + j * len), len) };
+                pack_panel(&self.dy[from..], g.cout, g.output[2], g.cout, first, to);
+            }
+        }
+        (panels.get(), PANEL, panel_len)
+    }
+
+    /// Where row `row` of the valid maps begins in dy.
+    fn dy_row(&self, row: usize) -> usize {
+        let g = &self.cut.g;
+        let per_map = g.output[0] * g.output[1];
+        (self.maps[row / per_map] * per_map + row % per_map) * g.output[2] * g.cout
+    }
+
+    /// The stretches of a block's rows for which a tap lies inside the map.
+    fn collect_runs(&self, block: std::ops::Range<usize>, tap: usize, b_step: usize, runs: &mut Vec<Run>) {
+        let g = &self.cut.g;
+        let k = [tap / (g.kernel[1] * g.kernel[2]), tap / g.kernel[2] % g.kernel[1], tap % g.kernel[2]];
+        let offset: [isize; 3] = std::array::from_fn(|i| (k[i] * g.dilation[i]) as isize - g.before[i] as isize);
+        // Pixels of a row whose tap is inside.
+        let ceil = |at: isize| (at.max(0) as usize).div_ceil(g.stride[2]);
+        let (low, high) = (ceil(-offset[2]), ceil(g.input[2] as isize - offset[2]).min(g.output[2]));
+        runs.clear();
+        if low >= high {
+            return;
+        }
+        let (per_map, map_len) = (g.output[0] * g.output[1], g.input_pixels() * self.cut.pixel);
+        let first = (low * g.stride[2]) as isize + offset[2];
+        for (j, row) in block.clone().enumerate() {
+            let (map, at) = (self.maps[row / per_map], row % per_map);
+            let t = (at / g.output[1] * g.stride[0]) as isize + offset[0];
+            let y = (at % g.output[1] * g.stride[1]) as isize + offset[1];
+            if t < 0 || t as usize >= g.input[0] || y < 0 || y as usize >= g.input[1] {
+                continue;
+            }
+            let pixel = (t as usize * g.input[1] + y as usize) * g.input[2] + first as usize;
+            let b = if self.cut.pack { j * g.output[2] * b_step } else { self.dy_row(row) };
+            let run = Run { a: map * map_len + pixel * self.cut.pixel, b: b + low * b_step, len: high - low };
+            match runs.last_mut() {
+                // Rows that follow each other without a gap are one run.
+                Some(last)
+                    if last.a + last.len * g.stride[2] * self.cut.pixel == run.a
+                        && last.b + last.len * b_step == run.b =>
+                {
+                    last.len += run.len;
+                }
+                _ => runs.push(run),
+            }
+        }
+    }
+}
+
+/// Runs the kernel on a tile with `columns` columns left in its row, by way of `buffer` where a panel is not full.
+///
+/// # Safety
+/// As for the kernel, for the columns that there are.
+unsafe fn add_tile(
+    kernel: TileFn,
+    mut tile: Tile<'_>,
+    rows: usize,
+    panels: usize,
+    columns: usize,
+    buffer: &mut TileBuffer,
+) {
+    if columns >= panels * PANEL {
+        // SAFETY: the caller's contract.
+        return unsafe { kernel(&tile) };
+    }
+    let (to, row) = (tile.c, tile.c_row);
+    (tile.c, tile.c_row, tile.accumulate) = (buffer.0.as_mut_ptr(), TileBuffer::ROW, false);
+    // SAFETY: the caller's contract; only columns that there are get touched.
+    unsafe {
+        kernel(&tile);
+        for (i, sums) in buffer.0.chunks_exact(TileBuffer::ROW).take(rows).enumerate() {
+            let to = std::slice::from_raw_parts_mut(to.add(i * row), columns);
+            to.iter_mut().zip(sums).for_each(|(to, sum)| *to += sum);
+        }
+    }
+}
