@@ -2,7 +2,7 @@
 //! through all frames, a few frames at a time, so that the smoothed signals never leave the caches.
 
 use super::LOG_ENERGY_FLOOR;
-use super::plan::{LANES, Plan};
+use super::plan::{LANES, Plan, Rows};
 use crate::device::Cpu;
 use crate::ops::Scratch;
 use crate::ops::disjoint::Disjoint;
@@ -119,14 +119,12 @@ fn sum_products(
     block.fill(0.0);
     sums.fill(0.0);
     let stride = plan.stride();
+    let layout = Rows { width: plan.width, pitch: FRAMES * stride };
     for start in (0..plan.frames).step_by(FRAMES) {
         let frames = FRAMES.min(plan.frames - start);
-        for row in 0..rows {
-            let mean = &means[row * plan.width..][..plan.width];
-            for t in 0..frames {
-                let y = &mut block[(row * FRAMES + t) * stride + plan.gap..][..plan.width];
-                plan.smooth(isa, x, start + t, (first + row) * plan.width, mean, y);
-            }
+        for t in 0..frames {
+            let y = &mut block[t * stride + plan.gap..];
+            plan.smooth(isa, x, start + t, first * plan.width, means, y, layout);
         }
         for (row, sums) in sums.chunks_exact_mut(plan.sums_len()).enumerate() {
             let at = row * FRAMES * stride + plan.gap;

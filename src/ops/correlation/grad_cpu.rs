@@ -3,7 +3,7 @@
 //! of what they are centred from has it too: centring need not be transposed.)
 
 use super::LOG_ENERGY_FLOOR;
-use super::plan::{Plan, add_scaled};
+use super::plan::{Plan, Rows, add_scaled};
 use crate::device::Cpu;
 use crate::ops::Scratch;
 use crate::ops::disjoint::Disjoint;
@@ -73,7 +73,7 @@ fn one(
     plan.mean(isa, x, 0, weights, mean);
     energies.fill(0.0);
     for (t, y) in y.chunks_exact_mut(pixels).enumerate() {
-        plan.smooth(isa, x, t, 0, mean, y);
+        plan.smooth(isa, x, t, 0, mean, y, Rows { width: pixels, pitch: pixels });
         for (energy, y) in energies.iter_mut().zip(y) {
             *energy += *y * *y;
         }

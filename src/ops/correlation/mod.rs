@@ -50,8 +50,8 @@ impl Graph {
     ///   either `sd` is 0;
     /// - the last map is `ln(e(p) / E + 1e-3)`, with `e / E` taken as 0 where the whole recording is silent.
     ///
-    /// Finite recordings give finite maps. Errors: `recordings` of another type, an even or zero `smooth_frames`, a floor
-    /// that is negative or not finite.
+    /// Recordings whose squares stay finite give finite maps. Errors: `recordings` of another type, an even or zero
+    /// `smooth_frames`, a floor that is negative or not finite.
     pub fn neighbour_correlation(&mut self, recordings: Value, attrs: NeighbourCorrelationAttrs) -> Result<Value> {
         self.apply1(NeighbourCorrelation { attrs }, &[recordings])
     }

@@ -8,6 +8,14 @@ use crate::tensor::Shape;
 /// Pixels computed side by side.
 pub(super) const LANES: usize = 16;
 
+/// Rows of pixels in a buffer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rows {
+    pub width: usize,
+    /// Values from the beginning of one row to that of the next.
+    pub pitch: usize,
+}
+
 /// Which pair a map is read from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Map {
@@ -104,23 +112,47 @@ impl Plan {
     /// The mean over time of the running mean of the pixels from `start` on.
     pub fn mean(&self, isa: Isa, x: &[f32], start: usize, weights: &[f32], mean: &mut [f32]) {
         mean.fill(0.0);
-        for (weight, frame) in weights.iter().zip(x.chunks_exact(self.pixels())) {
-            add_scaled(isa, *weight, &frame[start..][..mean.len()], mean);
+        let len = mean.len();
+        let frame = |s: usize| &x[s * self.pixels() + start..][..len];
+        let (fours, rest) = weights.as_chunks::<4>();
+        for (i, weights) in fours.iter().enumerate() {
+            add_four(isa, *weights, [frame(4 * i), frame(4 * i + 1), frame(4 * i + 2), frame(4 * i + 3)], mean);
+        }
+        for (i, weight) in rest.iter().enumerate() {
+            add_scaled(isa, *weight, frame(4 * fours.len() + i), mean);
         }
     }
 
-    /// `y` of frame `t`: the running mean less the mean over time, of the pixels from `start` on.
-    pub fn smooth(&self, isa: Isa, x: &[f32], t: usize, start: usize, mean: &[f32], y: &mut [f32]) {
+    /// `y` of frame `t`: the running mean less the mean over time, of the pixels from `start` on, as many as there are
+    /// means. They are written in rows of `width`, which begin `pitch` apart.
+    #[allow(clippy::too_many_arguments, reason = "one call for a frame of a block of rows")]
+    pub fn smooth(&self, isa: Isa, x: &[f32], t: usize, start: usize, mean: &[f32], y: &mut [f32], rows: Rows) {
         let window = self.window(t);
         let frame = |s: usize| &x[s * self.pixels() + start..][..mean.len()];
         if window.len() == 5 {
-            return smooth_five(isa, [0, 1, 2, 3, 4].map(|i| frame(window.start + i)), mean, y);
+            let s = window.start;
+            let frames = [frame(s), frame(s + 1), frame(s + 2), frame(s + 3), frame(s + 4)];
+            return smooth_five(isa, frames, mean, y, rows);
         }
-        y.fill(0.0);
-        for s in window.clone() {
-            add_scaled(isa, 1.0, frame(s), y);
+        for (row, mean) in mean.chunks_exact(rows.width).enumerate() {
+            let y = &mut y[row * rows.pitch..][..rows.width];
+            y.fill(0.0);
+            for s in window.clone() {
+                add_scaled(isa, 1.0, &frame(s)[row * rows.width..][..rows.width], y);
+            }
+            centre(isa, 1.0 / window.len() as f32, mean, y);
         }
-        centre(isa, 1.0 / window.len() as f32, mean, y);
+    }
+}
+
+per_isa! {
+    /// Adds four scaled frames to `y`: a quarter of the reads and writes of `y`.
+    fn add_four[](scales: [f32; 4], frames: [&[f32]; 4], y: &mut [f32]) {
+        let len = y.len();
+        let (a, b, c, d) = (&frames[0][..len], &frames[1][..len], &frames[2][..len], &frames[3][..len]);
+        for i in 0..len {
+            y[i] += (scales[0] * a[i] + scales[1] * b[i]) + (scales[2] * c[i] + scales[3] * d[i]);
+        }
     }
 }
 
@@ -135,12 +167,19 @@ per_isa! {
 
 per_isa! {
     /// The mean of five frames, less the mean over time: the usual window, in one pass.
-    fn smooth_five[](frames: [&[f32]; 5], mean: &[f32], y: &mut [f32]) {
-        let len = y.len();
-        let [a, b, c, d, e] = frames.map(|frame| &frame[..len]);
-        let mean = &mean[..len];
-        for i in 0..len {
-            y[i] = ((a[i] + b[i]) + (c[i] + d[i]) + e[i]) * 0.2 - mean[i];
+    fn smooth_five[](frames: [&[f32]; 5], mean: &[f32], y: &mut [f32], rows: Rows) {
+        let width = rows.width;
+        for (row, mean) in mean.chunks_exact(width).enumerate() {
+            let at = row * width;
+            let a = &frames[0][at..at + width];
+            let b = &frames[1][at..at + width];
+            let c = &frames[2][at..at + width];
+            let d = &frames[3][at..at + width];
+            let e = &frames[4][at..at + width];
+            let y = &mut y[row * rows.pitch..][..width];
+            for i in 0..width {
+                y[i] = ((a[i] + b[i]) + (c[i] + d[i]) + e[i]) * 0.2 - mean[i];
+            }
         }
     }
 }

@@ -23,7 +23,7 @@ impl NeighbourCorrelationProblem {
         let smooth_frames = 2 * numbers.integer(0, 4) + 1;
         // More frames than the window: less and nothing but rounding is left of the signals.
         let frames = smooth_frames + numbers.integer(1, 30);
-        let shape = [numbers.integer(1, 3), frames, numbers.integer(1, 24), numbers.integer(1, 20)];
+        let shape = [numbers.integer(1, 3), frames, numbers.integer(1, 18), numbers.integer(1, 18)];
         let mut coordinate = || numbers.integer(0, 12) as i32 - 6;
         let mut offsets: Vec<(i32, i32)> = (0..9).map(|_| (coordinate(), coordinate())).collect();
         let opposites: Vec<(i32, i32)> = offsets.iter().step_by(2).map(|(dy, dx)| (-dy, -dx)).collect();
@@ -64,13 +64,14 @@ impl Problem for NeighbourCorrelationProblem {
             };
             let energies: Vec<R> = (0..pixels).map(|p| product(p, p)).collect();
             let mean = energies.iter().copied().sum::<R>() / R::of(pixels as f64);
-            let deviation = |p: usize| (energies[p] + R::of(self.attrs.floor as f64) * mean).map(f64::sqrt);
+            let floor = R::of(self.attrs.floor as f64) * mean;
+            let deviations: Vec<R> = energies.iter().map(|e| (*e + floor).map(f64::sqrt)).collect();
             for p in 0..pixels {
                 for (dy, dx) in &self.attrs.offsets {
                     let (y, x) = ((p / width) as i32 + dy, (p % width) as i32 + dx);
                     let inside = (0..height as i32).contains(&y) && (0..width as i32).contains(&x);
                     let q = if inside { y as usize * width + x as usize } else { p };
-                    let scale = deviation(p) * deviation(q);
+                    let scale = deviations[p] * deviations[q];
                     out.push(if inside && scale > zero { product(p, q) / scale } else { zero });
                 }
                 let relative = if mean > zero { energies[p] / mean } else { zero };
