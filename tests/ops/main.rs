@@ -1,12 +1,16 @@
 //! Every op against its plain reference, on every instruction set of the machine, and every gradient against finite
 //! differences.
 
+mod boxes;
 mod conv;
 mod correlation;
 mod elementwise;
+mod loss;
 mod matmul;
 mod norm;
 mod pool;
 mod reduce;
+mod roi;
+mod select;
 mod shape;
 mod unmix;

@@ -5,6 +5,7 @@
 
 mod cpu;
 pub mod geometry;
+pub mod problem;
 
 pub use geometry::{Box4, BoxNorm, STD_DEV, WHOLE};
 

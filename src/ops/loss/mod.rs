@@ -6,6 +6,7 @@
 
 mod cpu;
 pub mod pointwise;
+pub mod problem;
 pub mod softmax;
 
 pub use pointwise::{Pointwise, PointwiseLoss, Selection};

@@ -1,6 +1,7 @@
 //! RoiAlign: each box's part of a feature map, resampled to a fixed size.
 
 mod cpu;
+pub mod problem;
 pub(crate) mod sample;
 
 use super::{Cost, CpuArgs, Op, ensure};

@@ -2,6 +2,7 @@
 
 mod cpu;
 pub mod order;
+pub mod problem;
 pub mod suppress;
 
 use super::{Cost, CpuArgs, Op, Scratch, Workspace, ensure, expect_inputs};

@@ -1,0 +1,36 @@
+use sarcomere::ops::problem::{Numbers, check_everywhere};
+use sarcomere::ops::select::Nms;
+use sarcomere::ops::select::problem::{NmsProblem, TopKProblem};
+use sarcomere::{Result, graph::Graph, tensor::TensorType};
+
+#[test]
+fn top_k_of_rows_with_ties() -> Result<()> {
+    let mut numbers = Numbers::new(32);
+    for seed in 0..20 {
+        let n = numbers.integer(1, 200);
+        check_everywhere(&TopKProblem { shape: [numbers.integer(1, 5), n], k: numbers.integer(0, n) }, seed)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn suppression_of_tied_touching_empty_and_swapped_boxes() -> Result<()> {
+    let mut numbers = Numbers::new(33);
+    for seed in 0..40 {
+        let grid = seed % 2 == 0;
+        // On the grid overlaps meet these thresholds exactly; equal is not greater.
+        let iou = if grid { [0.25, 0.5, 0.75][numbers.integer(0, 2)] } else { numbers.uniform(0.1, 0.9) };
+        let op = Nms { iou, max: numbers.integer(1, 90) };
+        let shape = [numbers.integer(1, 3), numbers.integer(1, 120)];
+        check_everywhere(&NmsProblem { shape, op, grid, counts: seed % 3 == 0 }, seed)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn more_than_there_is_cannot_be_selected() {
+    let mut graph = Graph::new();
+    let x = graph.input("x", TensorType::f32([2, 6])).expect("fresh name");
+    assert!(graph.top_k(x, 7).is_err());
+    assert!(graph.nms(x, x, Nms { iou: 0.5, max: 3 }, None).is_err());
+}
