@@ -4,13 +4,16 @@
 mod boxes;
 mod conv;
 mod correlation;
+mod detections;
 mod elementwise;
 mod loss;
 mod matmul;
 mod norm;
 mod pool;
+mod proposals;
 mod reduce;
 mod roi;
 mod select;
 mod shape;
+mod targets;
 mod unmix;

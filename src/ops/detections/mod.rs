@@ -3,6 +3,7 @@
 mod cpu;
 pub mod paste;
 mod paste_cpu;
+pub mod problem;
 pub mod resize;
 
 pub use paste::{MaskPaste, PasteMode, PasteOutput};

@@ -1,6 +1,7 @@
 //! The proposal layer: the region proposal network's scores and deltas to boxes worth a second look.
 
 mod cpu;
+pub mod problem;
 
 use super::select::{key_bytes, suppress};
 use super::{Cost, CpuArgs, Op, Scratch, Workspace, ensure, expect_inputs};

@@ -6,6 +6,7 @@
 pub mod detection;
 mod detection_cpu;
 pub mod mini_mask;
+pub mod problem;
 pub mod rpn;
 mod rpn_cpu;
 

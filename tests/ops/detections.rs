@@ -1,0 +1,87 @@
+use std::sync::Arc;
+
+use sarcomere::Result;
+use sarcomere::device::Device;
+use sarcomere::graph::{Executor, Graph};
+use sarcomere::ops::boxes::BoxNorm;
+use sarcomere::ops::detections::problem::{DetectionsProblem, MaskPasteProblem};
+use sarcomere::ops::detections::{Detections, MaskPaste, PasteMode, PasteOutput};
+use sarcomere::ops::problem::{Numbers, check_everywhere};
+use sarcomere::ops::roi::{LevelRule, RoiAlignAttrs};
+use sarcomere::tensor::{Tensor, TensorType};
+
+#[test]
+fn detections_of_several_classes() -> Result<()> {
+    let mut numbers = Numbers::new(38);
+    for seed in 0..30 {
+        let shape = [numbers.integer(1, 3), numbers.integer(1, 60), numbers.integer(1, 4)];
+        let op = Detections {
+            max: numbers.integer(1, 20),
+            min_confidence: [0.0, 0.3, 0.7][numbers.integer(0, 2)],
+            nms_iou: numbers.uniform(0.1, 0.6),
+            ..Detections::default()
+        };
+        check_everywhere(&DetectionsProblem { shape, op, counts: seed % 2 == 0 }, seed)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn masks_pasted_either_way() -> Result<()> {
+    let mut numbers = Numbers::new(39);
+    for seed in 0..24 {
+        let mode = [PasteMode::WholePixels, PasteMode::Exact][seed as usize % 2];
+        let norm = [BoxNorm::Inclusive, BoxNorm::Exact][seed as usize / 2 % 2];
+        let image = [numbers.integer(20, 50), numbers.integer(20, 50)];
+        let op = MaskPaste { mode, norm, output: PasteOutput::Probability, ..MaskPaste::new(image) };
+        let size = [numbers.integer(2, 28), numbers.integer(2, 28)];
+        let shape = [numbers.integer(1, 2), numbers.integer(1, 3), size[0], size[1], numbers.integer(2, 3)];
+        check_everywhere(&MaskPasteProblem { shape, op, counts: seed % 3 == 0 }, seed)?;
+    }
+    Ok(())
+}
+
+/// Cropping a linear ramp out of an image and pasting the crop exactly gives the ramp back wherever the crop has been: the
+/// two maps are inverse to each other. The whole-pixel way does not.
+#[test]
+fn exact_pasting_inverts_cropping() -> Result<()> {
+    let image = [40, 30];
+    let ramp: Vec<f32> = (0..1200).map(|i| 0.1 + (i / 30) as f32 * 0.01 + (i % 30) as f32 * 0.007).collect();
+    let b = [0.21, 0.13, 0.64, 0.78];
+    let mut graph = Graph::new();
+    let map = graph.constant(Tensor::new([1, 40, 30, 1], &ramp)?);
+    let boxes = graph.constant(Tensor::new([1, 1, 4], &b)?);
+    let detections = graph.constant(Tensor::new([1, 1, 6], &[b[0], b[1], b[2], b[3], 1.0, 0.9])?);
+    let crop = graph.roi_align(boxes, &[map], &RoiAlignAttrs::new(28, LevelRule::Fixed(0)), None)?;
+    // Class 1 of two: the first channel is not read.
+    let two = graph.concat(&[crop, crop], 3)?;
+    let exact = MaskPaste { mode: PasteMode::Exact, output: PasteOutput::Probability, ..MaskPaste::new(image) };
+    let whole = MaskPaste { mode: PasteMode::WholePixels, ..exact };
+    let pasted = [graph.mask_paste(detections, two, None, exact)?, graph.mask_paste(detections, two, None, whole)?];
+    let mut executor = Executor::new(&Device::cpu(), Arc::new(graph), &pasted)?;
+    executor.run(&[])?;
+    let inside = |i: usize| {
+        let (y, x) = ((i / 30) as f32, (i % 30) as f32);
+        (b[0] * 39.0..=b[2] * 39.0).contains(&y) && (b[1] * 29.0..=b[3] * 29.0).contains(&x)
+    };
+    let error =
+        |pasted: &[f32]| (0..1200).filter(|i| inside(*i)).map(|i| (pasted[i] - ramp[i]).abs()).fold(0.0f32, f32::max);
+    let count = (0..1200).filter(|i| inside(*i)).count();
+    assert!(count > 200, "{count}");
+    assert!(error(executor.values(pasted[0])?) < 1e-5);
+    assert!(error(executor.values(pasted[1])?) > 1e-3);
+    Ok(())
+}
+
+#[test]
+fn heads_of_another_network_are_refused() {
+    let mut graph = Graph::new();
+    let mut input = |name: &str, ty: TensorType| graph.input(name, ty).expect("fresh name");
+    let rois = input("rois", TensorType::f32([2, 9, 4]));
+    let probs = input("probs", TensorType::f32([18, 3]));
+    let deltas = input("deltas", TensorType::f32([18, 2, 4]));
+    let rows = input("rows", TensorType::f32([2, 5, 6]));
+    let masks = input("masks", TensorType::f32([9, 28, 28, 2]));
+    assert!(graph.detections(rois, probs, deltas, None, Detections::default()).is_err());
+    assert!(graph.mask_paste(rows, masks, None, MaskPaste::new([64, 64])).is_err());
+}
