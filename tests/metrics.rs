@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use sarcomere::metrics::{
-    Agreement, Cell, CellReport, FiringPair, Masks, Overlap, SignalScore, Statistic, agreement, baselines, common_lag,
-    detect, firings, matched_pairs, normalised_mse, pearson, running_mean, scaled_mse, signal_agreement,
+    Agreement, Cell, CellReport, FiringPair, Masks, Overlap, SignalScore, Statistic, Stica, agreement, baselines,
+    common_lag, detect, firings, matched_pairs, normalised_mse, pearson, running_mean, scaled_mse, signal_agreement,
 };
 use sarcomere::muscle::{Noise, SimulatedUnit, SimulatorConfig, Split, TestCell};
 
@@ -362,4 +362,42 @@ fn baselines_on_simulated_recordings_come_near_the_published_table() {
         println!("{preset} {units}: {found:.3?} published {expected:.3?}");
         assert!((0..3).all(|k| (found[k] - expected[k]).abs() < allowed), "{preset} {units}: {found:?} {expected:?}");
     }
+}
+
+#[test]
+fn the_blind_baseline_finds_units_of_an_easy_recording() {
+    let cell = TestCell { units: 5, noise: Noise::Snr { db: 20.0 } };
+    let simulator = cell.simulator(&SimulatorConfig::paper()).expect("a usable config");
+    let (mut detected, mut rates, mut errors) = (Vec::new(), Vec::new(), Vec::new());
+    for number in 0..3 {
+        let recording = simulator.simulate(Split::Test, cell.index(number), 1);
+        let stica = Stica { components: 20, ..Stica::default() };
+        let found = stica.separate(&recording.velocity, 64, 64).expect("sizes agree");
+        let data: Vec<u8> = found.iter().flat_map(|unit| unit.mask.iter().copied()).collect();
+        let scores: Vec<f32> = found.iter().map(|unit| unit.score).collect();
+        let truth = recording.truth.masks();
+        let [predicted, truth] = [&data, &truth].map(|data| Masks::new(data, 64, 64).expect("whole masks"));
+        let detection = detect(predicted, &scores, truth, 0.625).expect("sizes agree");
+        assert!(detection.precision() >= Some(0.8), "{detection:?}");
+        detected.push(detection.recall().expect("units"));
+        for pair in &detection.pairs {
+            let (estimate, truth) = (&found[pair.prediction].signal, &recording.truth.units[pair.truth].twitch_train);
+            rates.push(signal_agreement(estimate, truth).rate().expect("firings"));
+            errors.push(normalised_mse(estimate, truth).expect("not silent"));
+        }
+    }
+    assert!(detected.iter().sum::<f64>() / 3.0 >= 0.9, "{detected:?}");
+    assert!(rates.iter().sum::<f64>() / rates.len() as f64 >= 0.9, "{rates:?}");
+    // In the recording's own unit: amplitudes come out right too.
+    errors.sort_by(f64::total_cmp);
+    assert!(errors[errors.len() / 2] < 0.1, "{errors:?}");
+}
+
+#[test]
+fn the_blind_baseline_finds_nothing_where_nothing_is_and_refuses_what_does_not_fit() {
+    let stica = Stica { components: 5, ..Stica::default() };
+    assert_eq!(stica.separate(&[1.5; 20 * 64], 8, 8).expect("sizes agree"), []);
+    assert_eq!(stica.separate(&[1.5; 64], 8, 8).expect("a single frame"), []);
+    assert!(stica.separate(&[0.0; 65], 8, 8).expect_err("part of a frame").to_string().starts_with("velocity: "));
+    assert!(stica.separate(&[], 8, 8).is_err() && stica.separate(&[f32::NAN; 64], 8, 8).is_err());
 }

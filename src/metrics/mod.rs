@@ -1,8 +1,8 @@
 //! The metrics of the field: how well motor units (MUs) are found, outlined, and their firings recovered.
 //!
 //! Masks are `u8`, 0 outside; signals `f32` at 400 Hz. [`detect`] matches masks, [`firings`] and [`Agreement`] compare trains,
-//! [`SignalScore`] holds all figures of one signal, [`Cell`] gathers recordings into a [`CellReport`]. [`baselines`] are the rivals
-//! that need no training.
+//! [`SignalScore`] holds all figures of one signal, [`Cell`] gathers recordings into a [`CellReport`]. [`baselines`] and [`Stica`] are
+//! the rivals that need no training.
 //!
 //! ```
 //! use sarcomere::metrics::Agreement;
@@ -13,9 +13,11 @@
 
 pub mod baselines;
 mod firings;
+mod linear;
 mod masks;
 mod report;
 mod signals;
+mod stica;
 
 pub use firings::{
     Agreement, FiringPair, MAX_LAG_SAMPLES, MEAN_SAMPLES, TOLERANCE_SAMPLES, agreement, common_lag, firings,
@@ -24,3 +26,4 @@ pub use firings::{
 pub use masks::{Detection, Masks, Overlap, Pair, detect};
 pub use report::{Cell, CellReport, DetectionReport, DiameterBin, EndToEndReport, GOOD_RATE, SignalReport, Statistic};
 pub use signals::{SignalScore, normalised_mse, pearson, scaled_mse};
+pub use stica::{BlindUnit, Stica};
