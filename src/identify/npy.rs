@@ -244,9 +244,10 @@ pub fn write<T: Element>(writer: &mut impl Write, shape: &[usize], values: &[T])
         let message = format!("shape {shape:?} does not fit {} values", values.len());
         return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, message));
     }
-    let dims: String = shape.iter().map(|d| format!("{d}, ")).collect();
-    // One axis needs its comma; more do not mind it.
-    let mut header = format!("{{'descr': '{}', 'fortran_order': False, 'shape': ({}), }}", T::DESCR, dims.trim_end());
+    let dims: Vec<String> = shape.iter().map(usize::to_string).collect();
+    // A tuple of one needs its comma.
+    let dims = dims.join(", ") + if shape.len() == 1 { "," } else { "" };
+    let mut header = format!("{{'descr': '{}', 'fortran_order': False, 'shape': ({dims}), }}", T::DESCR);
     // The values start on a multiple of 64 bytes.
     header.extend(std::iter::repeat_n(' ', 63 - (10 + header.len()) % 64));
     header.push('\n');

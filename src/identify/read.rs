@@ -4,7 +4,10 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
-use super::npy;
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+
+use super::npy::{self, Kind};
 use super::recording::{Recording, check_shape, show};
 use crate::{Error, Result};
 
@@ -108,19 +111,35 @@ fn read_npy(path: &Path) -> Result<Content> {
 
 fn read_safetensors(path: &Path, options: &ReadOptions) -> Result<Content> {
     let fail = |message: String| Error::file(path, message);
-    let mut bytes = Vec::new();
-    open(path)?.read_to_end(&mut bytes).map_err(|e| Error::io(path, "read", e))?;
-    let broken = |e| {
-        fail(format!("header: not a whole safetensors file ({e}): it is truncated or damaged, copy or export it again"))
-    };
-    let file = safetensors::SafeTensors::deserialize(&bytes).map_err(broken)?;
-    let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes).map_err(broken)?;
+    let bytes = read_bytes(path)?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(path, e))?;
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(path, e))?;
     let entries: Vec<(String, Vec<usize>)> = file.iter().map(|(n, t)| (n.to_string(), t.shape().to_vec())).collect();
     let name = choose(&entries, options.array.as_deref()).map_err(fail)?;
-    let tensor = file.tensor(&name).map_err(broken)?;
+    let tensor = file.tensor(&name).map_err(|e| damaged(path, e))?;
     check_shape(tensor.shape()).map_err(|e| in_file(path, e))?;
-    use npy::Kind;
-    use safetensors::Dtype;
+    let values = tensor_values(&tensor).map_err(|m| fail(format!("{name}: {m}")))?;
+    let number = |key: &str| -> Result<Option<f64>> {
+        let Some(text) = metadata.metadata().as_ref().and_then(|m| m.get(key)) else { return Ok(None) };
+        let advice = || fail(format!("{key}: expected a number in the metadata, found '{text}': correct it"));
+        text.parse().map(Some).map_err(|_| advice())
+    };
+    let shape = tensor.shape().to_vec();
+    Ok(Content { fs_hz: number("fs_hz")?, mm_per_pixel: number("mm_per_pixel")?, shape, values })
+}
+
+fn read_bytes(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.read_to_end(&mut bytes).map_err(|e| Error::io(path, "read", e))?;
+    Ok(bytes)
+}
+
+fn damaged(path: &Path, error: safetensors::SafeTensorError) -> Error {
+    let advice = "it is truncated or damaged, copy or export it again";
+    Error::file(path, format!("header: expected a whole safetensors file ({error}): {advice}"))
+}
+
+fn tensor_values(tensor: &TensorView<'_>) -> std::result::Result<Vec<f32>, String> {
     let kind = match tensor.dtype() {
         Dtype::BOOL => Kind::Bool,
         Dtype::U8 => Kind::U8,
@@ -133,22 +152,30 @@ fn read_safetensors(path: &Path, options: &ReadOptions) -> Result<Content> {
         Dtype::F16 => Kind::F16,
         Dtype::F32 => Kind::F32,
         Dtype::F64 => Kind::F64,
-        other => {
-            return Err(fail(format!(
-                "{name}: dtype: expected a float or integer type, found {other:?}: convert it to F32"
-            )));
-        }
+        other => return Err(format!("dtype: expected a float or integer type, found {other:?}: convert it to F32")),
     };
     let header = npy::Header { kind, big_endian: false, fortran: false, shape: tensor.shape().to_vec() };
-    let values = npy::read_values(&mut tensor.data(), &header).map_err(|m| fail(format!("{name}: {m}")))?;
-    let number = |key: &str| -> Result<Option<f64>> {
-        let text = metadata.metadata().as_ref().and_then(|m| m.get(key));
-        text.map(|t| {
-            t.parse().map_err(|_| fail(format!("{key}: expected a number in the metadata, found '{t}': correct it")))
-        })
-        .transpose()
-    };
-    Ok(Content { fs_hz: number("fs_hz")?, mm_per_pixel: number("mm_per_pixel")?, shape: header.shape, values })
+    npy::read_values(&mut tensor.data(), &header)
+}
+
+/// Shape and values of an array.
+#[cfg(feature = "cli")]
+pub(crate) type Array = (Vec<usize>, Vec<f32>);
+
+/// An array of a `.npz` or `.safetensors` file by its name, if the file has it; other files have none.
+#[cfg(feature = "cli")]
+pub(crate) fn read_array(path: &Path, name: &str) -> Result<Option<Array>> {
+    match path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_lowercase().as_str() {
+        "npz" => super::npz::read_array(path, name),
+        "safetensors" => {
+            let bytes = read_bytes(path)?;
+            let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(path, e))?;
+            let Ok(tensor) = file.tensor(name) else { return Ok(None) };
+            let values = tensor_values(&tensor).map_err(|m| Error::file(path, format!("{name}: {m}")))?;
+            Ok(Some((tensor.shape().to_vec(), values)))
+        }
+        _ => Ok(None),
+    }
 }
 
 /// Which array of a file is the recording.

@@ -1,7 +1,11 @@
 //! What was found beside what is true, where that is known.
 
+use std::path::Path;
+
+use crate::Result;
+use crate::identify::read::read_array;
 use crate::identify::resample::{GRID_FS_HZ, RateChange};
-use crate::identify::{MotorUnit, firings};
+use crate::identify::{MotorUnit, Recording, firings};
 
 /// A motor unit whose territory and signal are known, for instance because it was simulated.
 #[derive(Clone, Debug)]
@@ -20,6 +24,26 @@ impl KnownUnit {
         let frames = (signal.len() as f64 * GRID_FS_HZ / fs_hz).round() as usize;
         let resampled = RateChange::new(signal.len().max(1), fs_hz, GRID_FS_HZ, frames).apply(&signal, 1);
         Self { firings_s: firings::instants_s(&resampled), mask, signal }
+    }
+
+    /// The known units of a recording's file: its arrays `masks` `[n, H, W]` and `signals` `[n, T]`, or those of `STEM.labels.npz`
+    /// beside it. `None` if there are none or they do not fit the recording.
+    ///
+    /// # Errors
+    /// If the labels are there but cannot be read.
+    pub fn read(path: &Path, recording: &Recording) -> Result<Option<Vec<Self>>> {
+        let beside = path.with_extension("labels.npz");
+        let path = if beside.is_file() { beside.as_path() } else { path };
+        let Some((mask_shape, masks)) = read_array(path, "masks")? else { return Ok(None) };
+        let Some((signal_shape, signals)) = read_array(path, "signals")? else { return Ok(None) };
+        let [frames, height, width] = recording.shape();
+        let n = mask_shape.first().copied().unwrap_or(0);
+        if mask_shape != [n, height, width] || signal_shape != [n, frames] {
+            return Ok(None);
+        }
+        let masks = masks.chunks_exact(height * width).map(|m| m.iter().map(|v| u8::from(*v != 0.0)).collect());
+        let units = masks.zip(signals.chunks_exact(frames)).map(|(m, s)| Self::new(m, s.to_vec(), recording.fs_hz()));
+        Ok(Some(units.collect()))
     }
 }
 

@@ -10,6 +10,8 @@ use crate::identify::MotorUnit;
 /// Seconds of signal that fit legibly.
 const SHOWN_S: f64 = 10.0;
 const WIDTH: f32 = 1280.0;
+/// Least height of a row with room for the score.
+const SCORE_HEIGHT: f32 = 34.0;
 const MAP: [f32; 4] = [74.0, 74.0, 520.0, 520.0];
 const TRACES_X: f32 = 702.0;
 const TRACES_WIDTH: f32 = 448.0;
@@ -31,7 +33,7 @@ pub fn figure(report: &Report<'_>, theme: &Theme) -> Result<Vec<u8>> {
     title(&mut canvas, report, theme);
     map(&mut canvas, report, theme);
     traces(&mut canvas, report, theme, &rows, row_height);
-    legend(&mut canvas, report, theme, height - 18.0);
+    legend(&mut canvas, report, theme, height - 18.0, row_height >= SCORE_HEIGHT);
     canvas.png(&format!("Motor units of {}", report.recording.name()))
 }
 
@@ -106,13 +108,6 @@ fn map(canvas: &mut Canvas, report: &Report<'_>, theme: &Theme) {
     map_axes(canvas, report, theme, &scale);
     color_bar(canvas, report, theme, &scale, [low, high]);
 
-    for unit in report.truth.unwrap_or_default() {
-        let mask: Vec<f32> = unit.mask.iter().map(|m| f32::from(*m)).collect();
-        for line in outlines(&mask, width) {
-            let points: Vec<_> = line.iter().map(|(y, x)| scale.at(*y, *x)).collect();
-            canvas.polyline(&points, true, Pen::new(theme.truth, 1.4).dashed(4.0, 3.0));
-        }
-    }
     let units = &report.found.units;
     for unit in units {
         let color = theme.unit(unit.id);
@@ -121,6 +116,13 @@ fn map(canvas: &mut Canvas, report: &Report<'_>, theme: &Theme) {
             canvas.shape(&points, alpha(color, 0.10));
             canvas.polyline(&points, true, Pen::new(alpha(theme.background, 0.75), 3.6));
             canvas.polyline(&points, true, Pen::new(color, 2.0));
+        }
+    }
+    for unit in report.truth.unwrap_or_default() {
+        let mask: Vec<f32> = unit.mask.iter().map(|m| f32::from(*m)).collect();
+        for line in outlines(&mask, width) {
+            let points: Vec<_> = line.iter().map(|(y, x)| scale.at(*y, *x)).collect();
+            canvas.polyline(&points, true, Pen::new(theme.text, 1.0).dashed(3.0, 3.0));
         }
     }
     let size = if units.len() > 15 { 11.5 } else { 13.5 };
@@ -276,7 +278,7 @@ fn trace(canvas: &mut Canvas, report: &Report<'_>, theme: &Theme, row: &Row<'_>,
         Some(unit) => {
             canvas.text(&unit.id.to_string(), (TRACES_X - 14.0, middle + 5.0), 14.0, Align::Right, 0.9, color);
             let score = format!("{:.2}", unit.score);
-            if height >= 34.0 {
+            if height >= SCORE_HEIGHT {
                 canvas.text(&score, (TRACES_X - 14.0, middle + 19.0), 10.5, Align::Right, 0.1, theme.faint);
             }
         }
@@ -286,7 +288,7 @@ fn trace(canvas: &mut Canvas, report: &Report<'_>, theme: &Theme, row: &Row<'_>,
     canvas.text(&row.remark, end, 11.5, Align::Left, 0.15, theme.text);
 }
 
-fn legend(canvas: &mut Canvas, report: &Report<'_>, theme: &Theme, y: f32) {
+fn legend(canvas: &mut Canvas, report: &Report<'_>, theme: &Theme, y: f32, scores: bool) {
     let mut x = 30.0;
     let color = theme.unit(1);
     let mut entry = |canvas: &mut Canvas, draw: &dyn Fn(&mut Canvas, f32), words: &str| {
@@ -299,19 +301,14 @@ fn legend(canvas: &mut Canvas, report: &Report<'_>, theme: &Theme, y: f32) {
         |c: &mut Canvas, x: f32| c.shape(&[(x + 7.0, y - 8.0), (x + 15.0, y - 8.0), (x + 11.0, y - 1.0)], color);
     entry(canvas, &triangle, "firing found");
     if report.truth.is_some() {
-        let pen = Pen::new(theme.truth, 1.5).dashed(4.0, 3.0);
+        let pen = Pen::new(theme.text, 1.2).dashed(3.0, 3.0);
         entry(canvas, &|c, x| c.line((x, y - 4.0), (x + 22.0, y - 4.0), pen), "truth");
         let pen = Pen::new(theme.truth, 1.4);
         entry(canvas, &|c, x| c.line((x + 11.0, y - 9.0), (x + 11.0, y), pen), "true firing");
     }
-    canvas.text(
-        "each signal fills its row; the small number below a unit's is its score",
-        (WIDTH - 30.0, y),
-        12.0,
-        Align::Right,
-        0.1,
-        theme.faint,
-    );
+    let scores = if scores { "; below a unit's number is its score" } else { "" };
+    let words = format!("each signal fills its row{scores}");
+    canvas.text(&words, (WIDTH - 30.0, y), 12.0, Align::Right, 0.1, theme.faint);
 }
 
 /// A round distance between at most `most` ticks over `span`: 1, 2 or 5 times a power of ten.

@@ -1,0 +1,95 @@
+//! Arguments, messages, exit codes. Each subcommand has a file of its own: its arguments and a function `run`.
+
+mod console;
+mod demo;
+mod identify;
+mod networks;
+mod results;
+mod simulate;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use sarcomere::{Error, Result};
+
+/// All went well.
+const DONE: u8 = 0;
+/// Something failed that is not the user's doing.
+const INTERNAL: u8 = 1;
+/// The input, an argument or a file cannot be used.
+const UNUSABLE: u8 = 2;
+
+/// Finds the motor units of a muscle in ultrafast-ultrasound recordings.
+#[derive(Parser)]
+#[command(version, about, max_term_width = 110, arg_required_else_help = true, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Demo(demo::Arguments),
+    Identify(identify::Arguments),
+    Simulate(simulate::Arguments),
+}
+
+/// What every subcommand understands.
+#[derive(Args)]
+pub struct Common {
+    /// Print results as JSON on standard output, and nothing else there
+    #[arg(long)]
+    json: bool,
+    /// Where to compute: the best device there is, or the processor
+    #[arg(long, value_name = "auto|cpu", default_value = "auto")]
+    device: String,
+}
+
+/// Runs the subcommand and tells the exit code: 0 done, 1 internal failure, 2 unusable input or argument.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Identify(arguments) => identify::run(&arguments),
+        Command::Simulate(arguments) => simulate::run(&arguments),
+    };
+    ExitCode::from(match result {
+        Ok(()) => DONE,
+        Err(Failure::Reported) => UNUSABLE,
+        Err(Failure::Error(error)) => {
+            console::complain(&error);
+            code(&error)
+        }
+    })
+}
+
+/// Why a subcommand ends before its time.
+pub enum Failure {
+    /// It has said why.
+    Reported,
+    /// It is yet to be said.
+    Error(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure::Error(error)
+    }
+}
+
+/// A subcommand's result.
+pub type Outcome = std::result::Result<(), Failure>;
+
+fn code(error: &Error) -> u8 {
+    match error {
+        Error::Value { .. } | Error::File { .. } | Error::Io { .. } | Error::Device { .. } => UNUSABLE,
+        Error::Op { .. } | Error::Graph { .. } => INTERNAL,
+    }
+}
+
+/// An argument's value within limits, or words that say which.
+fn within<T: PartialOrd + std::fmt::Display>(name: &str, value: T, low: T, high: T) -> Result<T> {
+    if value >= low && value <= high {
+        return Ok(value);
+    }
+    Err(Error::value(name, format!("expected {low} to {high}, got {value}: choose a value in between")))
+}

@@ -1,0 +1,125 @@
+//! What cannot be searched: each case is told in one line, with what was expected and what to do.
+
+use super::program::{Folder, npy, recording};
+
+#[test]
+fn unusable_recordings() {
+    let folder = Folder::new("recordings");
+    let good = recording(400);
+    let floats = |shape: &str, value: f32, n: usize| {
+        npy("'<f4'", shape, &(0..n).flat_map(|_| value.to_le_bytes()).collect::<Vec<u8>>())
+    };
+    let mut nan = good.clone();
+    let end = nan.len();
+    nan[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    let mut infinite = good.clone();
+    infinite[end - 8..end - 4].copy_from_slice(&f32::INFINITY.to_le_bytes());
+    let cases: Vec<(&str, Vec<u8>, [&str; 3])> = vec![
+        ("truncated.npy", good[..good.len() / 2].to_vec(), ["values: expected 102400", "truncated", "export it again"]),
+        ("header.npy", good[..50].to_vec(), ["header", "truncated", "export it again"]),
+        ("nothing.npy", vec![], ["header: expected a recording", "empty file", "export it again"]),
+        (
+            "text.npy",
+            b"time,velocity\n0,1\n".to_vec(),
+            ["header: expected NumPy's magic", "found others", "numpy.save"],
+        ),
+        (
+            "flat.npy",
+            floats("(400, 256)", 1.0, 102_400),
+            ["velocity: expected 3 axes", "found 2 [400, 256]", "[T, H, W]"],
+        ),
+        ("deep.npy", floats("(1, 400, 16, 16)", 1.0, 102_400), ["velocity: expected 3 axes", "found 4", "[T, H, W]"]),
+        ("empty.npy", floats("(0, 16, 16)", 1.0, 0), ["velocity: expected at least one frame", "[0, 16, 16]", "check"]),
+        ("nan.npy", nan, ["velocity: expected finite values", "NaN at frame 399, row 15, column 15", "replace"]),
+        ("infinite.npy", infinite, ["velocity: expected finite values", "inf at frame 399", "replace"]),
+        (
+            "constant.npy",
+            floats("(400, 16, 16)", 2.5, 102_400),
+            ["velocity: expected values that vary", "2.5 everywhere", "check"],
+        ),
+        ("text-type.npy", npy("'<U8'", "(400, 16, 16)", &[0; 64]), ["dtype: expected float", "'<U8'", "astype"]),
+        ("complex.npy", npy("'<c16'", "(400, 16, 16)", &[0; 64]), ["dtype: expected float", "'<c16'", "astype"]),
+        ("pickled.npy", npy("'|O'", "(3,)", &[0; 64]), ["dtype: expected float", "pickled Python objects", "astype"]),
+        (
+            "wide.npy",
+            npy("'<f4'", "(400, 16, 1000000)", &[]),
+            ["velocity: expected 8 to 4096 pixels a side", "1000000", "crop"],
+        ),
+        ("tiny.npy", floats("(400, 2, 2)", 1.0, 1600), ["velocity: expected 8 to 4096 pixels", "[400, 2, 2]", "crop"]),
+        (
+            "long.npy",
+            npy("'<f4'", "(18446744073709551615, 64, 64)", &[]),
+            ["velocity: expected at most", "values", "shorter"],
+        ),
+        (
+            "overflow.npy",
+            npy("'<f4'", "(99999999999999999999999, 64, 64)", &[]),
+            ["shape: expected sizes", "found", "numpy.save"],
+        ),
+        ("short.npy", recording(60), ["velocity: expected at least 0.25 s", "0.150 s (60 frames)", "record longer"]),
+        ("broken.npz", good.clone(), ["archive: expected a zip archive", "not a .npz", "numpy.savez"]),
+        (
+            "broken.safetensors",
+            good.clone(),
+            ["header: expected a whole safetensors file", "damaged", "export it again"],
+        ),
+        ("movie.avi", good.clone(), ["format: expected .npy, .npz or .safetensors", "found '.avi'", "export"]),
+    ];
+    for (name, bytes, words) in cases {
+        folder.write(name, &bytes);
+        let run = folder.run(&["identify", name, "--out", "results"]);
+        run.refused(&[&format!("{name}: "), words[0], words[1], words[2]]);
+        assert!(!folder.path().join("results").exists(), "{name}: nothing is left behind");
+        // The demo reads the same files and says the same.
+        folder.run(&["demo", "--input", name, "--out", "results"]).refused(&[name, words[0]]);
+    }
+    folder.run(&["identify", "missing.npy"]).refused(&["missing.npy: cannot read", "No such file", "check the path"]);
+    std::fs::create_dir(folder.path().join("folder.npy")).unwrap();
+    folder.run(&["identify", "folder.npy"]).refused(&["folder.npy: format", "found a folder", "name the recordings"]);
+}
+
+#[test]
+fn unusable_arguments() {
+    let folder = Folder::new("arguments");
+    folder.write("a.npy", &recording(400));
+    folder.write("b.npy", &recording(400));
+    std::fs::create_dir(folder.path().join("other")).unwrap();
+    folder.write("other/a.npy", &recording(400));
+    let cases: [(&[&str], &[&str]); 12] = [
+        (&["identify", "a.npy", "--fs", "0"], &["a.npy: fs_hz: expected 50 to 100000", "got 0", "give the frame rate"]),
+        (&["identify", "a.npy", "--fs", "nan"], &["a.npy: fs_hz", "got NaN"]),
+        (&["identify", "a.npy", "--mm-per-pixel", "0"], &["a.npy: mm_per_pixel: expected a pixel size", "got 0"]),
+        (&["identify", "a.npy", "--device", "cuda9"], &["--device", "'cuda9'", "use auto"]),
+        (&["identify", "a.npy", "other/a.npy"], &["other/a.npy: name: expected another stem", "rename one"]),
+        (&["demo", "--preset", "soft"], &["preset", "'soft'", "paper, hard"]),
+        (&["demo", "--units", "100000"], &["units"]),
+        (&["demo", "--snr", "nan"], &["noise"]),
+        (&["demo", "--seconds", "0"], &["--seconds: expected 0.25 to 600", "got 0"]),
+        (&["simulate", "--count", "0"], &["--count: expected 1 to 100000", "got 0"]),
+        (&["simulate", "--split", "all"], &["split", "'all'", "train, validation or test"]),
+        (&["simulate", "--index", "4294967295", "--count", "2"], &["--index", "choose smaller"]),
+    ];
+    for (arguments, words) in cases {
+        folder.run(arguments).refused(words);
+    }
+    assert_eq!(folder.list(""), ["a.npy", "b.npy", "other"], "nothing is left behind");
+    // What clap refuses has the same exit code.
+    for arguments in
+        [&["identify"][..], &["dance"], &["identify", "a.npy", "--fs", "fast"], &["simulate", "--format", "mat"]]
+    {
+        assert_eq!(folder.run(arguments).code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn one_bad_file_does_not_hinder_the_others() {
+    let folder = Folder::new("others");
+    folder.write("bad.npy", b"");
+    folder.write("worse.npy", b"x");
+    let run = folder.run(&["identify", "bad.npy", "worse.npy", "--json"]);
+    assert_eq!(run.code(), Some(2));
+    let json: serde_json::Value = serde_json::from_str(&run.out()).unwrap();
+    assert_eq!(json["results"], serde_json::json!([]));
+    let failed: Vec<_> = json["failed"].as_array().unwrap().iter().map(|f| f["file"].as_str().unwrap()).collect();
+    assert_eq!(failed, ["bad.npy", "worse.npy"]);
+}
