@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use sarcomere::identify::report::{Folder, KnownUnit, Report};
+use sarcomere::identify::report::{About, Folder, KnownUnit, Report};
 use sarcomere::identify::{Identification, Options, Territory, WINDOW, WindowIdentifier, WindowUnit, identify, npy};
 use sarcomere::muscle::{SimulatedRecording, SimulatorConfig, Split, simulate};
 use sarcomere::{Recording, Result};
@@ -51,14 +51,9 @@ fn case(units: u32) -> Case {
 
 impl Case {
     fn report(&self, truth: bool) -> Report<'_> {
-        Report {
-            recording: &self.recording,
-            found: &self.found,
-            truth: truth.then_some(&self.truth),
-            source: "simulated".into(),
-            velocity_unit: Some("mm/s".into()),
-            networks: "a stand-in".into(),
-        }
+        let networks = "a stand-in".into();
+        let about = About { source: "simulated".into(), velocity_unit: Some("mm/s".into()), networks };
+        Report::new(&self.recording, &self.found, truth.then_some(&self.truth), about).unwrap()
     }
 }
 
@@ -71,7 +66,8 @@ fn folder(name: &str) -> PathBuf {
 #[test]
 fn comparison_counts_found_missed_and_made_up() {
     let case = case(6);
-    let comparison = case.report(true).comparison().unwrap();
+    let report = case.report(true);
+    let comparison = report.comparison().unwrap();
     assert_eq!((comparison.true_positives(), comparison.missed.clone()), (5, vec![5]));
     assert!(comparison.matches[5].is_none());
     assert!((comparison.precision().unwrap() - 5.0 / 6.0).abs() < 1e-12);

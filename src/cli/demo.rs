@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use sarcomere::identify::Options;
-use sarcomere::identify::report::{Folder, KnownUnit};
+use sarcomere::identify::report::{About, Folder, KnownUnit};
 use sarcomere::muscle::Split;
 use sarcomere::{Recording, Result};
 
@@ -81,7 +81,8 @@ fn made(arguments: &Arguments) -> Result<Done> {
     let recording = Recording::new("demo", made.velocity.clone(), shape, fs_hz)?.with_mm_per_pixel(mm_per_pixel)?;
     let known = truth.units.iter().map(|u| KnownUnit::new(u.mask.clone(), u.twitch_train.clone(), fs_hz));
     let known: Vec<KnownUnit> = known.collect();
-    let job = Job { recording: &recording, truth: Some(&known), source, velocity_unit: Some("mm/s".into()) };
+    let about = About { source, velocity_unit: Some("mm/s".into()), ..About::default() };
+    let job = Job { recording: &recording, truth: Some(&known), about };
     let more = vec![("recording.npz", simulate::npz("recording", &made, true)?)];
     results::process(job, &mut networks, &Options::default(), &mut folder, more)
 }

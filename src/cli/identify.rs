@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use sarcomere::identify::report::{Folder, KnownUnit};
-use sarcomere::identify::{Options, ReadOptions};
+use sarcomere::identify::report::{About, Folder, KnownUnit};
+use sarcomere::identify::{Options, ReadOptions, check_length};
 use sarcomere::{Error, Recording, Result};
 use serde_json::{Value, json};
 
@@ -56,13 +56,15 @@ impl Reading {
     pub fn read(&self, path: &Path) -> Result<(Recording, Option<Vec<KnownUnit>>)> {
         let options = ReadOptions { fs_hz: self.fs, mm_per_pixel: self.mm_per_pixel, array: self.array.clone() };
         let recording = Recording::read(path, &options)?;
+        check_length(&recording).map_err(|e| named(path, e))?;
         let truth = KnownUnit::read(path, &recording)?;
         Ok((recording, truth))
     }
 
     /// What is said about the velocities of a file.
     pub fn job<'a>(&self, path: &Path, recording: &'a Recording, truth: Option<&'a [KnownUnit]>) -> Job<'a> {
-        Job { recording, truth, source: path.display().to_string(), velocity_unit: self.velocity_unit.clone() }
+        let source = path.display().to_string();
+        Job { recording, truth, about: About { source, velocity_unit: self.velocity_unit.clone(), ..About::default() } }
     }
 }
 

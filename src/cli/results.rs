@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use sarcomere::Result;
-use sarcomere::identify::report::{Comparison, Folder, KnownUnit, Report, units_json};
+use sarcomere::identify::report::{About, Comparison, Folder, KnownUnit, Report, units_json};
 use sarcomere::identify::{Options, identify};
 use sarcomere::{MotorUnit, Recording};
 use serde_json::Value;
@@ -17,10 +17,8 @@ pub struct Job<'a> {
     pub recording: &'a Recording,
     /// Its true units, where they are known.
     pub truth: Option<&'a [KnownUnit]>,
-    /// Where it came from.
-    pub source: String,
-    /// Unit of its velocities, where known.
-    pub velocity_unit: Option<String>,
+    /// Where it came from, and the unit of its velocities.
+    pub about: About,
 }
 
 /// What was written and found.
@@ -45,14 +43,8 @@ pub fn process(
     let found =
         identify(job.recording, networks.identifier.as_mut(), options, &mut |done, all| progress.at(done, all))?;
     progress.doing("writing the results");
-    let report = Report {
-        recording: job.recording,
-        found: &found,
-        truth: job.truth,
-        source: job.source,
-        velocity_unit: job.velocity_unit,
-        networks: networks.description.clone(),
-    };
+    let report =
+        Report::new(job.recording, &found, job.truth, About { networks: networks.description.clone(), ..job.about })?;
     let mut files = report.files()?;
     files.extend(more);
     let paths = folder.write(&files)?;
@@ -60,12 +52,12 @@ pub fn process(
     let mut json = units_json(&report);
     json["files"] = paths.iter().map(|p| Value::from(p.display().to_string())).collect();
     let comparison = report.comparison();
-    let mut lines = table(&rows(&report, comparison.as_ref()));
+    let mut lines = table(&rows(&report, comparison));
     if let Some(head) = lines.first_mut() {
         *head = bold(head);
     }
     lines.push(String::new());
-    lines.push(summary(&report, comparison.as_ref()));
+    lines.push(summary(&report, comparison));
     lines.extend(found.notes.iter().map(|n| format!("note: {n}")));
     Ok(Done { paths, json, lines })
 }
@@ -89,9 +81,9 @@ pub fn show(done: &Done) {
 }
 
 fn rows(report: &Report<'_>, comparison: Option<&Comparison>) -> Vec<Vec<String>> {
-    let mm = report.recording.mm_per_pixel();
+    let mm = report.recording().mm_per_pixel();
     let unit = if mm.is_some() { "mm" } else { "px" };
-    let peak = report.velocity_unit.as_deref().map_or("peak".to_string(), |u| format!("peak ({u})"));
+    let peak = report.about().velocity_unit.as_deref().map_or("peak".to_string(), |u| format!("peak ({u})"));
     let centre = format!("depth, width ({unit})");
     let diameter = format!("diameter ({unit})");
     let mut head = vec!["unit", "score", &diameter, &centre, "firings", "rate (Hz)", &peak];
@@ -101,7 +93,7 @@ fn rows(report: &Report<'_>, comparison: Option<&Comparison>) -> Vec<Vec<String>
     let head = head.into_iter().map(String::from).collect();
     let row = |(i, u): (usize, &MotorUnit)| {
         let scale = mm.unwrap_or(1.0);
-        let (y, x) = u.centre_px(report.recording.width());
+        let (y, x) = u.centre_px(report.recording().width());
         let mut row = vec![
             u.id.to_string(),
             format!("{:.2}", u.score),
@@ -119,16 +111,16 @@ fn rows(report: &Report<'_>, comparison: Option<&Comparison>) -> Vec<Vec<String>
         }
         row
     };
-    std::iter::once(head).chain(report.found.units.iter().enumerate().map(row)).collect()
+    std::iter::once(head).chain(report.found().units.iter().enumerate().map(row)).collect()
 }
 
 fn summary(report: &Report<'_>, comparison: Option<&Comparison>) -> String {
-    let n = report.found.units.len();
+    let n = report.found().units.len();
     let plural = |n: usize| if n == 1 { "" } else { "s" };
     let Some(c) = comparison else {
-        return format!("{n} motor unit{} found in {:.2} s.", plural(n), report.recording.duration_s());
+        return format!("{n} motor unit{} found in {:.2} s.", plural(n), report.recording().duration_s());
     };
-    let (right, all) = (c.true_positives(), report.truth.map_or(0, <[_]>::len));
+    let (right, all) = (c.true_positives(), report.truth().map_or(0, <[_]>::len));
     let wrong = match n - right {
         0 => String::new(),
         1 => ", and 1 that is none".to_string(),

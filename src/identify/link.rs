@@ -1,5 +1,7 @@
 //! One unit seen in several windows: linked by territory and signal, its signal joined by cross-fading.
 
+use crate::metrics::pearson;
+
 use super::windows::{HOP, Territory, WINDOW, WindowUnit};
 
 /// Least intersection over union of territories that also share frames.
@@ -110,7 +112,7 @@ fn likeness(track: &Track, unit: &WindowUnit, window: usize, starts: &[usize]) -
         return (iou >= IOU_APART).then_some(iou / 2.0);
     }
     let shared = WINDOW - lag;
-    let r = correlation(&last.signal[lag..], &unit.signal[..shared]);
+    let r = pearson(&last.signal[lag..], &unit.signal[..shared]).unwrap_or(0.0);
     (iou >= IOU_SHARED && r >= CORRELATION).then_some((iou + r) / 2.0)
 }
 
@@ -119,19 +121,4 @@ pub fn mask_iou(a: &[f32], b: &[f32]) -> f64 {
     let both = a.iter().zip(b).filter(|(a, b)| **a >= 0.5 && **b >= 0.5).count();
     let any = a.iter().zip(b).filter(|(a, b)| **a >= 0.5 || **b >= 0.5).count();
     if any == 0 { 0.0 } else { both as f64 / any as f64 }
-}
-
-/// Pearson's correlation; 0 if either does not vary.
-pub fn correlation(a: &[f32], b: &[f32]) -> f64 {
-    let n = a.len().min(b.len()) as f64;
-    let mean = |s: &[f32]| s.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
-    let (ma, mb) = (mean(a), mean(b));
-    let (mut aa, mut bb, mut ab) = (0.0, 0.0, 0.0);
-    for (a, b) in a.iter().zip(b) {
-        let (a, b) = (f64::from(*a) - ma, f64::from(*b) - mb);
-        aa += a * a;
-        bb += b * b;
-        ab += a * b;
-    }
-    if aa > 0.0 && bb > 0.0 { ab / (aa * bb).sqrt() } else { 0.0 }
 }

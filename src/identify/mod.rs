@@ -2,7 +2,6 @@
 //!
 //! What finds units within one second is behind [`WindowIdentifier`]; this module brings any recording into that shape and back.
 
-mod firings;
 mod link;
 pub mod npy;
 #[cfg(feature = "cli")]
@@ -19,7 +18,7 @@ pub use link::{Track, link};
 pub use read::{ARRAY_NAMES, DEFAULT_FS_HZ, ReadOptions};
 pub use recording::{FS_RANGE_HZ, MAX_SIDE, MAX_VALUES, MIN_SIDE, PIXEL_RANGE_MM, Recording};
 pub use unit::MotorUnit;
-pub use windows::{HOP, MIN_FRAMES, Territory, WINDOW, WindowIdentifier, WindowUnit, window_starts};
+pub use windows::{HOP, MIN_FRAMES, Territory, WINDOW, WindowIdentifier, WindowUnit, check_length, window_starts};
 
 use crate::Result;
 use resample::{GRID, GRID_FS_HZ, Placement, RateChange};
@@ -64,8 +63,8 @@ pub fn identify(
     options: &Options,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Identification> {
+    check_length(recording)?;
     let frames = resample::grid_frames(recording);
-    windows::check_length(frames, recording.shape())?;
     let placement = Placement::new(recording.height(), recording.width(), recording.mm_per_pixel());
     let grid = resample::to_grid(recording, &placement);
     let starts = window_starts(frames);
@@ -126,7 +125,7 @@ fn report(
         mask[best] = 1;
     }
     let signal = track.signal(starts, frames);
-    let firings_s = firings::instants_s(&signal);
+    let firings_s = firing_instants_s(&signal);
     Some(MotorUnit {
         id: 0,
         score: track.score(),
@@ -137,6 +136,11 @@ fn report(
         firings_s,
         probability: territory.probability,
     })
+}
+
+/// The firings of a twitch train at 400 Hz, in s.
+pub(crate) fn firing_instants_s(signal: &[f32]) -> Vec<f64> {
+    crate::metrics::firings(signal).into_iter().map(|sample| sample as f64 / GRID_FS_HZ).collect()
 }
 
 /// `(y1, x1, y2, x2)` round the pixels that are set; the far edges lie beyond the last pixel.

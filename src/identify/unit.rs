@@ -34,7 +34,13 @@ impl MotorUnit {
 
     /// Centre of the territory `(y, x)` in pixels of a grid of `width` columns, where pixel 0 covers 0 to 1.
     pub fn centre_px(&self, width: usize) -> (f64, f64) {
-        centre(&self.mask, width)
+        let (mut y, mut x) = (0.0, 0.0);
+        for i in (0..self.mask.len()).filter(|i| self.mask[*i] != 0) {
+            y += (i / width) as f64 + 0.5;
+            x += (i % width) as f64 + 0.5;
+        }
+        let area = self.area_px().max(1) as f64;
+        (y / area, x / area)
     }
 
     /// Mean firing rate in Hz between the first and the last firing; `None` with fewer than two.
@@ -47,15 +53,4 @@ impl MotorUnit {
     pub fn peak_velocity(&self) -> f32 {
         self.signal.iter().fold(0.0, |peak, v| peak.max(*v))
     }
-}
-
-/// Centre `(y, x)` of a mask, in pixels from the outer edge of pixel 0.
-pub(crate) fn centre(mask: &[u8], width: usize) -> (f64, f64) {
-    let (mut y, mut x, mut n) = (0.0, 0.0, 0.0);
-    for i in mask.iter().enumerate().filter(|(_, m)| **m != 0).map(|(i, _)| i) {
-        y += (i / width) as f64 + 0.5;
-        x += (i % width) as f64 + 0.5;
-        n += 1.0;
-    }
-    if n > 0.0 { (y / n, x / n) } else { (0.0, 0.0) }
 }

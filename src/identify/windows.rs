@@ -1,6 +1,7 @@
 //! Windows of one second: cutting a recording, and asking for the units of each.
 
-use super::resample::{GRID, GRID_FS_HZ};
+use super::Recording;
+use super::resample::{GRID, GRID_FS_HZ, grid_frames};
 use crate::{Error, Result};
 
 /// Frames of a window: 1 s at 400 Hz.
@@ -67,8 +68,12 @@ pub fn window(grid: &[f32], start: usize) -> std::borrow::Cow<'_, [f32]> {
     mirrored.copied().collect::<Vec<f32>>().into()
 }
 
-/// Refuses what is too short to hold a twitch; `shape` is the recording's own.
-pub fn check_length(frames: usize, shape: [usize; 3]) -> Result<()> {
+/// Refuses a recording too short to hold a twitch.
+///
+/// # Errors
+/// [`Error::Value`] with the length that it has and the one that is needed.
+pub fn check_length(recording: &Recording) -> Result<()> {
+    let (frames, shape) = (grid_frames(recording), recording.shape());
     if frames >= MIN_FRAMES {
         return Ok(());
     }

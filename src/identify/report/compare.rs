@@ -5,7 +5,8 @@ use std::path::Path;
 use crate::Result;
 use crate::identify::read::read_array;
 use crate::identify::resample::{GRID_FS_HZ, RateChange};
-use crate::identify::{MotorUnit, Recording, firings};
+use crate::identify::{MotorUnit, Recording, firing_instants_s};
+use crate::metrics::{self, Masks, detect};
 
 /// A motor unit whose territory and signal are known, for instance because it was simulated.
 #[derive(Clone, Debug)]
@@ -23,7 +24,7 @@ impl KnownUnit {
     pub fn new(mask: Vec<u8>, signal: Vec<f32>, fs_hz: f64) -> Self {
         let frames = (signal.len() as f64 * GRID_FS_HZ / fs_hz).round() as usize;
         let resampled = RateChange::new(signal.len().max(1), fs_hz, GRID_FS_HZ, frames).apply(&signal, 1);
-        Self { firings_s: firings::instants_s(&resampled), mask, signal }
+        Self { firings_s: firing_instants_s(&resampled), mask, signal }
     }
 
     /// The known units of a recording's file: its arrays `masks` `[n, H, W]` and `signals` `[n, T]`, or those of `STEM.labels.npz`
@@ -68,18 +69,24 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Matches found and true units by territory, best scores first, and compares their firings.
-    pub fn new(found: &[MotorUnit], truth: &[KnownUnit]) -> Self {
-        let masks: Vec<&[u8]> = found.iter().map(|u| u.mask.as_slice()).collect();
-        let true_masks: Vec<&[u8]> = truth.iter().map(|u| u.mask.as_slice()).collect();
+    /// Matches found and true units of a recording by territory, best scores first, and compares their firings.
+    ///
+    /// # Errors
+    /// If a mask does not have the recording's size.
+    pub fn new(found: &[MotorUnit], truth: &[KnownUnit], recording: &Recording) -> Result<Self> {
+        let (height, width) = (recording.height(), recording.width());
+        let masks: Vec<u8> = found.iter().flat_map(|u| u.mask.iter().copied()).collect();
+        let true_masks: Vec<u8> = truth.iter().flat_map(|u| u.mask.iter().copied()).collect();
         let scores: Vec<f32> = found.iter().map(|u| u.score).collect();
-        let pairs = match_masks(&masks, &scores, &true_masks);
-        let compare = |(unit, pair): (&MotorUnit, Option<(usize, f64)>)| {
-            pair.map(|(t, iou)| Match { truth: t, iou, roa: agreement(&unit.firings_s, &truth[t].firings_s) })
-        };
-        let matches: Vec<Option<Match>> = found.iter().zip(pairs).map(compare).collect();
-        let taken: Vec<usize> = matches.iter().flatten().map(|m| m.truth).collect();
-        Self { missed: (0..truth.len()).filter(|t| !taken.contains(t)).collect(), matches }
+        let mm = recording.mm_per_pixel().unwrap_or(1.0);
+        let (masks, true_masks) = (Masks::new(&masks, height, width)?, Masks::new(&true_masks, height, width)?);
+        let mut matches = vec![None; found.len()];
+        for pair in detect(masks, &scores, true_masks, mm)?.pairs {
+            let roa = agreement(&found[pair.prediction].firings_s, &truth[pair.truth].firings_s);
+            matches[pair.prediction] = Some(Match { truth: pair.truth, iou: pair.iou, roa });
+        }
+        let taken: Vec<usize> = matches.iter().flatten().map(|m: &Match| m.truth).collect();
+        Ok(Self { missed: (0..truth.len()).filter(|t| !taken.contains(t)).collect(), matches })
     }
 
     /// Number of found units that are true.
@@ -114,46 +121,8 @@ fn share(part: usize, whole: usize) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 
-/// In falling order of score, each found mask takes the free true one of the highest overlap above 0.5.
-fn match_masks(found: &[&[u8]], scores: &[f32], truth: &[&[u8]]) -> Vec<Option<(usize, f64)>> {
-    let mut order: Vec<usize> = (0..found.len()).collect();
-    order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
-    let mut free = vec![true; truth.len()];
-    let mut pairs = vec![None; found.len()];
-    for i in order {
-        let best = (0..truth.len())
-            .filter(|t| free[*t])
-            .map(|t| (t, iou(found[i], truth[t])))
-            .max_by(|a, b| a.1.total_cmp(&b.1));
-        if let Some((t, overlap)) = best.filter(|(_, overlap)| *overlap > 0.5) {
-            free[t] = false;
-            pairs[i] = Some((t, overlap));
-        }
-    }
-    pairs
-}
-
-fn iou(a: &[u8], b: &[u8]) -> f64 {
-    let both = a.iter().zip(b).filter(|(a, b)| **a != 0 && **b != 0).count();
-    let any = a.iter().zip(b).filter(|(a, b)| **a != 0 || **b != 0).count();
-    if any == 0 { 0.0 } else { both as f64 / any as f64 }
-}
-
-/// Rate of agreement of two rising lists of instants that may differ by 15 ms; `None` if both are empty.
-fn agreement(a: &[f64], b: &[f64]) -> Option<f64> {
-    let (mut i, mut j, mut common) = (0, 0, 0);
-    while i < a.len() && j < b.len() {
-        let lag = a[i] - b[j];
-        if lag.abs() <= 0.015 + 1e-9 {
-            common += 1;
-            i += 1;
-            j += 1;
-        } else if lag < 0.0 {
-            i += 1;
-        } else {
-            j += 1;
-        }
-    }
-    let all = a.len() + b.len() - common;
-    (all > 0).then(|| common as f64 / all as f64)
+/// Rate of agreement of firings given in s; `None` if neither list has any.
+fn agreement(found: &[f64], truth: &[f64]) -> Option<f64> {
+    let samples = |t: &[f64]| t.iter().map(|t| (t * GRID_FS_HZ).round()).collect::<Vec<f64>>();
+    metrics::agreement(&samples(found), &samples(truth)).rate()
 }

@@ -42,10 +42,10 @@ fn rows<'a>(report: &'a Report<'_>) -> Vec<Row<'a>> {
     let comparison = report.comparison();
     let mut rows: Vec<Row<'_>> = Vec::new();
     for (i, unit) in report.found.units.iter().enumerate() {
-        let found = comparison.as_ref().and_then(|c| c.matches[i].as_ref());
+        let found = comparison.and_then(|c| c.matches[i].as_ref());
         let truth = found.and_then(|m| report.truth.and_then(|t| t.get(m.truth)));
         let rate = unit.firing_rate_hz().map_or("–".to_string(), |hz| format!("{hz:.1} Hz"));
-        let remark = match (&comparison, found) {
+        let remark = match (comparison, found) {
             (None, _) => rate,
             (Some(_), None) => "no true unit".into(),
             (Some(_), Some(m)) => m.roa.map_or(rate.clone(), |roa| format!("{rate} · RoA {roa:.2}")),
@@ -209,7 +209,7 @@ fn color_bar(canvas: &mut Canvas, report: &Report<'_>, theme: &Theme, scale: &Ma
         let y = (y + 4.0).clamp(scale.y0 + 9.0, scale.y0 + height);
         canvas.text(&value, (x + width + 6.0, y), 11.0, Align::Left, 0.15, theme.faint);
     }
-    let unit = report.velocity_unit.as_deref().unwrap_or("recording's unit");
+    let unit = report.velocity_unit();
     canvas.text(unit, (x + width + 6.0, MAP[1] - 10.0), 11.0, Align::Right, 0.1, theme.faint);
 }
 

@@ -16,14 +16,9 @@ pub use results::{firings_csv, units_json, units_npz};
 use super::{Identification, Recording};
 use crate::Result;
 
-/// A recording, what was found in it, and what is to be said beside.
-pub struct Report<'a> {
-    /// The recording.
-    pub recording: &'a Recording,
-    /// What was found.
-    pub found: &'a Identification,
-    /// The true units, where they are known.
-    pub truth: Option<&'a [KnownUnit]>,
+/// What is to be said beside a recording and its units.
+#[derive(Clone, Debug, Default)]
+pub struct About {
     /// Where the recording came from: a file, or how it was made.
     pub source: String,
     /// Unit of the velocities, where known.
@@ -32,10 +27,58 @@ pub struct Report<'a> {
     pub networks: String,
 }
 
-impl Report<'_> {
+/// A recording, what was found in it, and what is true, where that is known.
+pub struct Report<'a> {
+    recording: &'a Recording,
+    found: &'a Identification,
+    truth: Option<&'a [KnownUnit]>,
+    comparison: Option<Comparison>,
+    about: About,
+}
+
+impl<'a> Report<'a> {
+    /// A report; what was found is compared with the truth.
+    ///
+    /// # Errors
+    /// If the truth's masks do not have the recording's size.
+    pub fn new(
+        recording: &'a Recording,
+        found: &'a Identification,
+        truth: Option<&'a [KnownUnit]>,
+        about: About,
+    ) -> Result<Self> {
+        let comparison = truth.map(|truth| Comparison::new(&found.units, truth, recording)).transpose()?;
+        Ok(Self { recording, found, truth, comparison, about })
+    }
+
+    /// The recording.
+    pub fn recording(&self) -> &'a Recording {
+        self.recording
+    }
+
+    /// What was found.
+    pub fn found(&self) -> &'a Identification {
+        self.found
+    }
+
+    /// The true units, where they are known.
+    pub fn truth(&self) -> Option<&'a [KnownUnit]> {
+        self.truth
+    }
+
     /// How what was found agrees with the truth, where that is known.
-    pub fn comparison(&self) -> Option<Comparison> {
-        self.truth.map(|truth| Comparison::new(&self.found.units, truth))
+    pub fn comparison(&self) -> Option<&Comparison> {
+        self.comparison.as_ref()
+    }
+
+    /// What is said beside.
+    pub fn about(&self) -> &About {
+        &self.about
+    }
+
+    /// The velocities' unit, or words in its place.
+    fn velocity_unit(&self) -> &str {
+        self.about.velocity_unit.as_deref().unwrap_or("recording's unit")
     }
 
     /// `units.json`, `firings.csv`, `units.npz`, `figure.png` and `report.html`, by name.

@@ -23,21 +23,21 @@ pub fn page(report: &Report<'_>, light: &[u8], dark: &[u8]) -> String {
     let [frames, height, width] = recording.shape();
     let subtitle = format!(
         "{} · {frames} frames at {} Hz · {height} × {width} pixels",
-        report.source,
+        report.about.source,
         significant(recording.fs_hz())
     );
     let fields = [
         ("name", escape(recording.name())),
         ("subtitle", escape(&subtitle)),
-        ("tiles", tiles(report, comparison.as_ref())),
+        ("tiles", tiles(report, comparison)),
         ("movie", escape(&movie.words)),
         ("columns", columns(report, comparison.is_some())),
-        ("rows", rows(report, comparison.as_ref())),
+        ("rows", rows(report, comparison)),
         ("notes", notes(report, comparison.is_some())),
-        ("footer", escape(&format!("Made by sarcomere {} · {}", env!("CARGO_PKG_VERSION"), report.networks))),
+        ("footer", escape(&format!("Made by sarcomere {} · {}", env!("CARGO_PKG_VERSION"), report.about.networks))),
         ("script", include_str!("page.js").to_string()),
         // A script element ends at the first `</`, wherever it stands.
-        ("data", data(report, &movie, comparison.as_ref()).to_string().replace("</", "<\\/")),
+        ("data", data(report, &movie, comparison).to_string().replace("</", "<\\/")),
         ("frames", base64(&movie.bytes)),
         ("figure_light", base64(light)),
         ("figure_dark", base64(dark)),
@@ -83,7 +83,7 @@ impl Movie {
         let picked = grid.chunks_exact(pixels).take(shown).step_by(stride);
         let bytes = picked.flat_map(|frame| frame.iter().map(byte)).collect();
         let hz = GRID_FS_HZ / stride as f64;
-        let unit = report.velocity_unit.as_deref().unwrap_or("in the recording's unit");
+        let unit = report.about.velocity_unit.as_deref().unwrap_or("in the recording's unit");
         let mut words = format!(
             "Orange moves one way, blue the other; full colour at {} {unit}. A territory lights up when its unit fires. Space plays, \
              the arrow keys step by one frame.",
@@ -152,7 +152,7 @@ fn data(report: &Report<'_>, movie: &Movie, comparison: Option<&Comparison>) -> 
         "movie_hz": movie.hz,
         "duration_s": movie.duration_s,
         "signal_hz": recording.fs_hz() / stride as f64,
-        "velocity_unit": report.velocity_unit.as_deref().unwrap_or("recording's unit"),
+        "velocity_unit": report.velocity_unit(),
         "mm_per_pixel": recording.mm_per_pixel().map(|mm| mm * placement.x.step),
         "units": units,
         "truth": truth,
@@ -178,7 +178,7 @@ fn facts(unit: &MotorUnit, report: &Report<'_>, comparison: Option<&Comparison>,
     } else {
         facts.push(fact("Area", format!("{} pixels", unit.area_px())));
     }
-    let velocity = report.velocity_unit.as_deref().unwrap_or("");
+    let velocity = report.about.velocity_unit.as_deref().unwrap_or("");
     facts.push(fact(
         "Peak velocity",
         format!("{} {velocity}", significant(f64::from(unit.peak_velocity()))).trim().to_string(),
@@ -220,7 +220,7 @@ fn tiles(report: &Report<'_>, comparison: Option<&Comparison>) -> String {
 }
 
 fn columns(report: &Report<'_>, truth: bool) -> String {
-    let unit = report.velocity_unit.as_deref().unwrap_or("rec. unit");
+    let unit = report.about.velocity_unit.as_deref().unwrap_or("rec. unit");
     let (area, place) = match report.recording.mm_per_pixel() {
         Some(_) => ("diameter (mm)", "centre: depth, width (mm)"),
         None => ("area (pixels)", "centre: row, column"),

@@ -21,7 +21,7 @@ pub fn units_json(report: &Report<'_>) -> Value {
         .enumerate()
         .map(|(i, unit)| {
             let mut value = unit_json(unit, report);
-            if let Some(found) = comparison.as_ref().map(|c| &c.matches[i]) {
+            if let Some(found) = comparison.map(|c| &c.matches[i]) {
                 value["truth"] = match found {
                     Some(m) => {
                         json!({ "unit": m.truth + 1, "iou": round(m.iou), "rate_of_agreement": m.roa.map(round) })
@@ -34,12 +34,12 @@ pub fn units_json(report: &Report<'_>) -> Value {
         .collect();
     let mut value = json!({
         "software": concat!("sarcomere ", env!("CARGO_PKG_VERSION")),
-        "networks": report.networks,
+        "networks": report.about.networks,
         "recording": {
-            "name": recording.name(), "source": report.source,
+            "name": recording.name(), "source": report.about.source,
             "frames": frames, "height": height, "width": width,
             "fs_hz": recording.fs_hz(), "mm_per_pixel": recording.mm_per_pixel(),
-            "duration_s": recording.duration_s(), "velocity_unit": report.velocity_unit,
+            "duration_s": recording.duration_s(), "velocity_unit": report.about.velocity_unit,
         },
         "windows": report.found.windows,
         "notes": report.found.notes,
