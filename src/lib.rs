@@ -6,6 +6,7 @@
 pub mod detector;
 pub mod device;
 mod error;
+pub mod evaluate;
 pub mod graph;
 pub mod identify;
 pub mod metrics;
@@ -13,6 +14,7 @@ pub mod muscle;
 pub mod nn;
 pub mod ops;
 pub mod tensor;
+pub mod train;
 
 pub use error::{Error, Result};
 pub use identify::{MotorUnit, Recording};

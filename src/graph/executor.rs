@@ -23,6 +23,7 @@ pub struct Executor {
     /// Variables have been set since the prologue ran.
     stale: bool,
     profile: Option<Vec<Duration>>,
+    check_finite: bool,
     /// Reused from run to run, so that running allocates nothing.
     input_views: Vec<Input<'static>>,
     output_views: Vec<Output<'static>>,
@@ -44,6 +45,7 @@ impl Executor {
             fed,
             stale: true,
             profile: None,
+            check_finite: false,
             input_views: Vec::new(),
             output_views: Vec::new(),
         };
@@ -163,6 +165,9 @@ impl Executor {
             let step = self.plan.steps[index].clone();
             let begin = self.profile.is_some().then(Instant::now);
             self.run_step(&step, !step.packed_once)?;
+            if self.check_finite {
+                self.find_not_finite(step.node)?;
+            }
             if let (Some(profile), Some(begin)) = (&mut self.profile, begin) {
                 profile[index] += begin.elapsed();
             }
@@ -314,6 +319,26 @@ impl Executor {
     pub fn profile(&self) -> Vec<(usize, Duration)> {
         let times = self.profile.as_deref().unwrap_or_default();
         self.plan.steps.iter().zip(times).map(|(step, time)| (step.node, *time)).collect()
+    }
+
+    /// With `true`, every run stops with an error at the first node that makes a value which is not finite, naming node and
+    /// place. Slow: for finding out where a run went wrong.
+    pub fn check_finite(&mut self, check: bool) {
+        self.check_finite = check;
+    }
+
+    fn find_not_finite(&self, node: usize) -> Result<()> {
+        for &value in &self.graph.nodes[node].outputs {
+            let (ty, Some(place)) = (self.graph.ty(value), self.plan.place(value)) else { continue };
+            if ty.dtype == DType::F32 {
+                let values: &[f32] = bytemuck::cast_slice(self.bytes(place));
+                if let Some(at) = values.iter().position(|v| !v.is_finite()) {
+                    let (what, found) = (self.describe(value), values[at]);
+                    return Err(Error::graph(format!("{what}, {ty}, is {found} at element {at}")));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn buffer(&self, place: Place) -> &AlignedBytes {

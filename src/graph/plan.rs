@@ -296,7 +296,7 @@ impl<'a> Planner<'a> {
 }
 
 /// The nodes that the targets need, in graph order; dead nodes are left out.
-fn schedule(graph: &Graph, targets: &[Value]) -> Vec<usize> {
+pub(super) fn schedule(graph: &Graph, targets: &[Value]) -> Vec<usize> {
     let mut needed = vec![false; graph.nodes.len()];
     let mut stack: Vec<Value> = targets.to_vec();
     while let Some(value) = stack.pop() {

@@ -1,1 +1,147 @@
-//! Rewrites.
+//! Rewrites that keep a graph's meaning and save work: a frozen batch norm folds into the convolution before it, bias,
+//! residual sum and ReLU join the convolution or dense layer before them. What is left without a reader is not scheduled.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Graph, Node, Source, Value};
+use crate::Result;
+use crate::ops::conv::{Conv, ConvAttrs, Fused};
+use crate::ops::elementwise::{Binary, BinaryKind, Unary, UnaryKind};
+use crate::ops::norm::BatchNormFrozen;
+
+impl Graph {
+    /// Rewrites the graph for running forward: values keep their meaning (up to rounding) and their handles; `targets` are the
+    /// values that will be read. Returns how many nodes were absorbed by others. Differentiate before or not at all: a folded
+    /// batch norm has no moving statistics of its own any more.
+    pub fn fuse(&mut self, targets: &[Value]) -> Result<usize> {
+        let mut fused = 0;
+        let mut index = 0;
+        while index < self.nodes.len() {
+            let readers = self.readers(targets);
+            if self.fold_batch_norm(index, &readers)?
+                || self.join_relu(index, &readers)
+                || self.join_residual(index, &readers)
+            {
+                fused += 1;
+            } else {
+                index += 1;
+            }
+        }
+        Ok(fused)
+    }
+
+    /// Number of nodes (and targets) that read each value.
+    fn readers(&self, targets: &[Value]) -> HashMap<Value, usize> {
+        let mut readers = HashMap::new();
+        let live = super::plan::schedule(self, targets);
+        let inputs = live.iter().flat_map(|node| &self.nodes[*node].inputs);
+        inputs.chain(targets).for_each(|value| *readers.entry(*value).or_insert(0) += 1);
+        readers
+    }
+
+    fn op<T: Any>(&self, node: usize) -> Option<&T> {
+        let op: &dyn Any = &*self.nodes[node].op;
+        op.downcast_ref::<T>()
+    }
+
+    /// The convolution that makes `value`, if nothing else reads it and no ReLU follows inside it.
+    fn open_conv(&self, value: Value, readers: &HashMap<Value, usize>) -> Option<(usize, Conv)> {
+        let Source::Node { node, .. } = *self.source(value) else { return None };
+        let conv = self.op::<Conv>(node)?;
+        (readers.get(&value) == Some(&1) && !conv.attrs.relu).then(|| (node, conv.clone()))
+    }
+
+    /// Node `index` becomes the convolution `conv` on `inputs`, making the value that `index` made.
+    fn replace_by_conv(&mut self, index: usize, conv: Conv, inputs: Vec<Value>, name: String) {
+        let outputs = self.nodes[index].outputs.clone();
+        self.nodes[index] = Node { op: Arc::new(conv), inputs, outputs, name };
+    }
+
+    fn join_relu(&mut self, index: usize, readers: &HashMap<Value, usize>) -> bool {
+        if !self.op::<Unary>(index).is_some_and(|op| op.kind == UnaryKind::Relu) {
+            return false;
+        }
+        let Some((node, mut conv)) = self.open_conv(self.nodes[index].inputs[0], readers) else { return false };
+        conv.attrs.relu = true;
+        let (inputs, name) = (self.nodes[node].inputs.clone(), self.nodes[node].name.clone());
+        self.replace_by_conv(index, conv, inputs, name);
+        true
+    }
+
+    fn join_residual(&mut self, index: usize, readers: &HashMap<Value, usize>) -> bool {
+        if !self.op::<Binary>(index).is_some_and(|op| op.kind == BinaryKind::Add) {
+            return false;
+        }
+        let &[a, b] = &self.nodes[index].inputs[..] else { return false };
+        if self.ty(a) != self.ty(b) {
+            return false;
+        }
+        for (value, residual) in [(a, b), (b, a)] {
+            let Some((node, mut conv)) = self.open_conv(value, readers) else { continue };
+            if conv.fused.residual || value == residual {
+                continue;
+            }
+            let mut inputs = self.nodes[node].inputs.clone();
+            inputs.insert(2 + usize::from(conv.fused.bias), residual);
+            conv.fused.residual = true;
+            let name = self.nodes[node].name.clone();
+            self.replace_by_conv(index, conv, inputs, name);
+            return true;
+        }
+        false
+    }
+
+    /// `gamma (conv(x, w) + b - mean) / sqrt(var + eps) + beta = conv(x, w s) + (b - mean) s + beta` with
+    /// `s = gamma / sqrt(var + eps)`. The new weights are nodes that depend on variables only: they run once.
+    fn fold_batch_norm(&mut self, index: usize, readers: &HashMap<Value, usize>) -> Result<bool> {
+        let Some(norm) = self.op::<BatchNormFrozen>(index).copied() else { return Ok(false) };
+        let &[x, gamma, beta, mean, variance, ..] = &self.nodes[index].inputs[..] else { return Ok(false) };
+        let Some((node, conv)) = self.open_conv(x, readers) else { return Ok(false) };
+        if conv.fused.residual {
+            return Ok(false);
+        }
+        let (inputs, name) = (self.nodes[node].inputs.clone(), self.nodes[node].name.clone());
+        // New nodes must run before node `index`: build them at the end, then move them in front of it.
+        let first = self.nodes.len();
+        let scope = std::mem::replace(&mut self.scope, vec![format!("{name} (folded)")]);
+        let folded = self.folded_weights(&inputs, conv.fused, [gamma, beta, mean, variance], norm.eps);
+        self.scope = scope;
+        let (weight, bias) = folded?;
+        let mut new_inputs = vec![inputs[0], weight, bias];
+        new_inputs.extend(&inputs[2 + usize::from(conv.fused.bias)..]);
+        let fused = Fused { bias: true, ..conv.fused };
+        let attrs = ConvAttrs { relu: norm.relu, ..conv.attrs };
+        self.replace_by_conv(index, Conv { attrs, fused }, new_inputs, name);
+        self.move_nodes(first, index);
+        Ok(true)
+    }
+
+    fn folded_weights(
+        &mut self,
+        inputs: &[Value],
+        fused: Fused,
+        [gamma, beta, mean, variance]: [Value; 4],
+        epsilon: f32,
+    ) -> Result<(Value, Value)> {
+        let variance = self.offset(variance, epsilon)?;
+        let deviation = self.sqrt(variance)?;
+        let scale = self.div(gamma, deviation)?;
+        let weight = self.mul(inputs[1], scale)?;
+        let centred = if fused.bias { self.sub(inputs[2], mean)? } else { self.neg(mean)? };
+        let bias = self.mul(centred, scale)?;
+        Ok((weight, self.add(bias, beta)?))
+    }
+
+    /// Moves the nodes from `first` to the end in front of node `to`.
+    fn move_nodes(&mut self, first: usize, to: usize) {
+        let moved = self.nodes.len() - first;
+        self.nodes[to..].rotate_right(moved);
+        for (index, node) in self.nodes.iter().enumerate().skip(to) {
+            for (output, value) in node.outputs.iter().enumerate() {
+                self.values[value.index()].source = Source::Node { node: index, output };
+            }
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::{Deref, Index};
+use std::slice::SliceIndex;
 
 /// Extents of a tensor's axes, outermost first. The empty shape is a single value.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
@@ -55,10 +56,10 @@ impl Deref for Shape {
     }
 }
 
-impl Index<usize> for Shape {
-    type Output = usize;
-    fn index(&self, axis: usize) -> &usize {
-        &self.0[axis]
+impl<I: SliceIndex<[usize]>> Index<I> for Shape {
+    type Output = I::Output;
+    fn index(&self, axes: I) -> &I::Output {
+        &self.0[axes]
     }
 }
 

@@ -1,0 +1,43 @@
+//! Detection and segmentation.
+
+use crate::Result;
+use crate::detector::{DetectedUnit, Detector};
+use crate::metrics::{Cell, CellReport, Masks, detect};
+use crate::muscle::{SimulatedRecording, SimulatorConfig, Split, TestCell};
+use crate::train::data::standardise;
+
+/// Scores detected units against a recording's truth and adds the result to a cell.
+pub fn add_detection(cell: &mut Cell, units: &[DetectedUnit], recording: &SimulatedRecording) -> Result<()> {
+    let truth = &recording.truth;
+    let predicted: Vec<u8> = units.iter().flat_map(|unit| unit.mask.iter().copied()).collect();
+    let scores: Vec<f32> = units.iter().map(|unit| unit.score).collect();
+    let true_masks = truth.masks();
+    let found = detect(
+        Masks::new(&predicted, truth.height, truth.width)?,
+        &scores,
+        Masks::new(&true_masks, truth.height, truth.width)?,
+        f64::from(truth.mm_per_pixel),
+    )?;
+    let diameters: Vec<f32> = truth.units.iter().map(|unit| unit.territory.diameter_mm).collect();
+    cell.add_detection(found, &diameters)
+}
+
+/// Runs the detector on `recordings` recordings of a cell of one split.
+pub fn detect_cell(
+    detector: &mut Detector,
+    preset: &str,
+    test: TestCell,
+    recordings: u32,
+    split: Split,
+    seed: u64,
+) -> Result<CellReport> {
+    let simulator = test.simulator(&SimulatorConfig::from_name(preset)?)?;
+    let mut cell = Cell::new(preset, test.units, None);
+    for number in 0..recordings {
+        let mut recording = simulator.simulate(split, test.index(number), seed);
+        standardise(&mut recording.velocity);
+        let units = detector.detect(&recording.velocity)?;
+        add_detection(&mut cell, &units, &recording)?;
+    }
+    Ok(cell.report(None, f64::from(simulator.config().grid.fs_hz)))
+}

@@ -1,0 +1,118 @@
+//! A network's weights as a file: the tensors under their dotted names, the network's kind and configuration in the metadata.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::graph::Executor;
+use crate::tensor::{DType, Tensor, TensorFile};
+use crate::{Error, Result};
+
+const KIND: &str = "sarcomere.network";
+const CONFIG: &str = "sarcomere.config";
+
+/// Weights (moving statistics included) of one network.
+#[derive(Clone, Debug)]
+pub struct Weights {
+    file: TensorFile,
+}
+
+impl Weights {
+    /// Weights of a network of that kind and configuration.
+    pub fn new(kind: &str, config: &impl Serialize, tensors: BTreeMap<String, Tensor>) -> Result<Self> {
+        let config = serde_json::to_string(config).map_err(|e| Error::value("config", e.to_string()))?;
+        let metadata = [(KIND.to_owned(), kind.to_owned()), (CONFIG.to_owned(), config)].into();
+        Ok(Self { file: TensorFile { tensors, metadata, origin: "weights".into() } })
+    }
+
+    /// The variables that an executor holds under the given names.
+    pub fn from_executor(kind: &str, config: &impl Serialize, executor: &Executor, names: &[String]) -> Result<Self> {
+        let tensors = names.iter().map(|name| Ok((name.clone(), executor.get(name)?))).collect::<Result<_>>()?;
+        Self::new(kind, config, tensors)
+    }
+
+    /// Reads a file and checks that it is of a network of kind `kind` and that all values are finite.
+    pub fn read(path: impl AsRef<Path>, kind: &str) -> Result<Self> {
+        Self::checked(TensorFile::read(path)?, kind)
+    }
+
+    /// As [`Weights::read`], from a file's content; `origin` is named in errors.
+    pub fn from_bytes(bytes: &[u8], origin: &str, kind: &str) -> Result<Self> {
+        Self::checked(TensorFile::from_bytes(bytes, origin)?, kind)
+    }
+
+    fn checked(file: TensorFile, kind: &str) -> Result<Self> {
+        let found = file.text(KIND)?;
+        if found != kind {
+            return Err(Error::file(&file.origin, format!("holds weights of a '{found}' network, expected '{kind}'")));
+        }
+        for (name, tensor) in &file.tensors {
+            if !matches!(tensor.dtype(), DType::F32 | DType::F16 | DType::Bf16) {
+                let dtype = tensor.dtype();
+                return Err(Error::file(
+                    &file.origin,
+                    format!("tensor '{name}' is {dtype}; expected f32, f16 or bf16"),
+                ));
+            }
+            if let Some(at) = tensor.to_f32().values::<f32>()?.iter().position(|v| !v.is_finite()) {
+                return Err(Error::file(&file.origin, format!("tensor '{name}' is not finite at element {at}")));
+            }
+        }
+        Ok(Self { file })
+    }
+
+    /// The network's configuration.
+    pub fn config<C: DeserializeOwned>(&self) -> Result<C> {
+        let text = self.file.text(CONFIG)?;
+        serde_json::from_str(text)
+            .map_err(|error| Error::file(&self.file.origin, format!("configuration in the metadata: {error}")))
+    }
+
+    /// The tensors, by name.
+    pub fn tensors(&self) -> &BTreeMap<String, Tensor> {
+        &self.file.tensors
+    }
+
+    /// A line of the metadata beside kind and configuration (how it was trained).
+    pub fn set_note(&mut self, key: &str, text: &str) {
+        self.file.metadata.insert(key.to_owned(), text.to_owned());
+    }
+
+    /// The same weights rounded to another float type.
+    pub fn rounded(&self, dtype: DType) -> Result<Self> {
+        let mut file = self.file.clone();
+        for tensor in file.tensors.values_mut() {
+            *tensor = tensor.to_f32().to_float(dtype)?;
+        }
+        Ok(Self { file })
+    }
+
+    /// Writes the file (beside, then renamed).
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.file.write(path)
+    }
+
+    /// Sets every variable of the executor, after checking that the two hold exactly the same names and shapes.
+    pub fn load_into(&self, executor: &mut Executor) -> Result<()> {
+        let graph = executor.graph().clone();
+        let variables = graph.variables();
+        for (name, value) in &variables {
+            let tensor = self.file.tensor(name)?;
+            let expected = graph.shape(*value);
+            if tensor.shape() != expected {
+                let found = tensor.shape();
+                let message = format!("tensor '{name}' is {found}, the network's configuration asks for {expected}");
+                return Err(Error::file(&self.file.origin, message));
+            }
+        }
+        if let Some(extra) = self.file.tensors.keys().find(|name| graph.find(name).is_none()) {
+            return Err(Error::file(&self.file.origin, format!("tensor '{extra}' belongs to no layer of the network")));
+        }
+        for (name, _) in variables {
+            executor.set(name, &self.file.tensor(name)?.to_f32())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,129 @@
+//! Training data straight from the simulator: recordings as functions of a seed and their number.
+
+use serde::{Deserialize, Serialize};
+
+use crate::device::Cpu;
+use crate::muscle::{Flip, Noise, SimulatedUnit, Simulator, SimulatorConfig, Split};
+use crate::ops::random::philox::{Stream, key_of};
+use crate::{Error, Result};
+
+/// Which recordings a run trains on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataMix {
+    /// Simulator presets and their weights.
+    pub presets: Vec<(String, f32)>,
+    /// Share of recordings without noise; the others get 10 to 30 dB.
+    pub clean_share: f32,
+    /// Whether recordings are mirrored at random in both axes.
+    pub flips: bool,
+    /// Number of different recordings, or none for a new one every time.
+    pub recordings: Option<u32>,
+}
+
+impl Default for DataMix {
+    fn default() -> Self {
+        Self {
+            presets: vec![("paper".to_owned(), 1.0), ("hard".to_owned(), 1.0)],
+            clean_share: 0.3,
+            flips: true,
+            recordings: None,
+        }
+    }
+}
+
+/// A standardised recording with its units.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// Standard deviation that the recording was divided by, mm/s.
+    pub deviation: f32,
+    /// The units, masks flipped as the recording.
+    pub units: Vec<SimulatedUnit>,
+}
+
+/// Makes samples.
+#[derive(Debug)]
+pub struct Stock {
+    simulators: Vec<(Simulator, f32)>,
+    mix: DataMix,
+    seed: u64,
+    split: Split,
+}
+
+impl Stock {
+    /// The training recordings of a mix. Fails if a preset is unknown.
+    pub fn new(mix: &DataMix, seed: u64, split: Split) -> Result<Self> {
+        let noise = Noise::training(mix.clean_share);
+        let simulator = |(name, weight): &(String, f32)| -> Result<(Simulator, f32)> {
+            Ok((Simulator::new(SimulatorConfig::from_name(name)?.with_noise(noise))?, *weight))
+        };
+        let simulators: Vec<_> = mix.presets.iter().map(simulator).collect::<Result<_>>()?;
+        if !simulators.iter().map(|(_, weight)| *weight).sum::<f32>().is_normal() {
+            return Err(Error::value("data.presets", "needs at least one preset with a positive weight"));
+        }
+        Ok(Self { simulators, mix: mix.clone(), seed, split })
+    }
+
+    /// Fills `recordings`, `[N, T, H, W]`, with the samples from number `first` on, one task each.
+    pub fn fill(&self, cpu: &Cpu, first: u64, recordings: &mut [f32]) -> Vec<Sample> {
+        let each = self.simulators[0].0.samples();
+        let mut slots: Vec<(Option<Sample>, &mut [f32])> =
+            recordings.chunks_exact_mut(each).map(|recording| (None, recording)).collect();
+        cpu.parallel_chunks(&mut slots, 1, |task, slot| {
+            slot[0].0 = Some(self.sample(first + task as u64, slot[0].1));
+        });
+        slots.into_iter().filter_map(|(sample, _)| sample).collect()
+    }
+
+    /// Sample `number` into `velocity`, `[T, H, W]`.
+    fn sample(&self, number: u64, velocity: &mut [f32]) -> Sample {
+        let mut draw = Stream::new(key_of(self.seed), [0x0da7a, number as u32, (number >> 32) as u32]);
+        let total: f32 = self.simulators.iter().map(|(_, weight)| weight).sum();
+        let mut left = draw.uniform() * total;
+        let chosen = self.simulators.iter().position(|(_, weight)| {
+            left -= weight;
+            left < 0.0
+        });
+        let simulator = &self.simulators[chosen.unwrap_or(self.simulators.len() - 1)].0;
+        let index = match self.mix.recordings {
+            Some(recordings) => (number % u64::from(recordings.max(1))) as u32,
+            None => number as u32,
+        };
+        // The length is the simulator's own: it cannot refuse.
+        let truth = simulator.simulate_into(self.split, index, self.seed, velocity);
+        let mut units = truth.map(|truth| truth.units).unwrap_or_default();
+        if self.mix.flips {
+            let flip = Flip { y: draw.uniform() < 0.5, x: draw.uniform() < 0.5 };
+            let grid = &simulator.config().grid;
+            flip.images(velocity, grid.height, grid.width);
+            units.iter_mut().for_each(|unit| flip.images(&mut unit.mask, grid.height, grid.width));
+        }
+        let deviation = standardise(velocity);
+        Sample { deviation, units }
+    }
+}
+
+/// Brings values to mean 0 and standard deviation 1 and returns the deviation they had; constant values become zeros (deviation
+/// 1).
+pub fn standardise(values: &mut [f32]) -> f32 {
+    let n = values.len().max(1) as f64;
+    let sum = |f: &dyn Fn(f32) -> f32| -> f64 {
+        values.chunks(4096).map(|chunk| f64::from(chunk.iter().map(|v| f(*v)).sum::<f32>())).sum()
+    };
+    let mean = (sum(&|v| v) / n) as f32;
+    let deviation = (sum(&|v| (v - mean) * (v - mean)) / n).sqrt() as f32;
+    let deviation = if deviation > 0.0 { deviation } else { 1.0 };
+    values.iter_mut().for_each(|v| *v = (*v - mean) / deviation);
+    deviation
+}
+
+/// Pixel box (y1, x1, y2, x2) of a mask `[height, width]`, ends excluded; none if it is empty.
+pub fn mask_box(mask: &[u8], width: usize) -> Option<[f32; 4]> {
+    let inside = || mask.iter().enumerate().filter(|(_, m)| **m != 0).map(|(i, _)| (i / width, i % width));
+    let (mut y, mut x) = ((usize::MAX, 0), (usize::MAX, 0));
+    for (row, column) in inside() {
+        y = (y.0.min(row), y.1.max(row + 1));
+        x = (x.0.min(column), x.1.max(column + 1));
+    }
+    (y.1 > 0).then_some([y.0 as f32, x.0 as f32, y.1 as f32, x.1 as f32])
+}

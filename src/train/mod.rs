@@ -1,0 +1,13 @@
+//! Training: schedules, optimizers, checkpoints, the loop, and the two networks' training steps.
+
+pub mod checkpoint;
+pub mod data;
+mod detector;
+mod optimizer;
+mod run;
+mod schedule;
+
+pub use detector::{DetectorRun, DetectorTask};
+pub use optimizer::{Optimizer, OptimizerValues, append_optimizer};
+pub use run::{Figures, Progress, RunOptions, Task, run};
+pub use schedule::Schedule;

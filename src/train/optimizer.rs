@@ -1,0 +1,110 @@
+//! Appends clipping and an optimizer to a graph that has a loss.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+use crate::graph::{Graph, Value};
+use crate::ops::optim::{AdamAttrs, SgdAttrs};
+use crate::tensor::TensorType;
+
+/// How gradients become steps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Optimizer {
+    /// Gradient descent with momentum (the paper's detector). Weight decay is a gradient of `2 * decay * w / size(w)`, on all but
+    /// `gamma` and `beta`.
+    Sgd {
+        /// Share of the old velocity kept.
+        momentum: f32,
+        /// Weight decay per tensor.
+        decay: f32,
+    },
+    /// Adam in Keras's form; `decay` is decoupled (AdamW), on weights but not on biases, `gamma` and `beta`.
+    Adam {
+        /// Share of the old mean kept.
+        beta1: f32,
+        /// Share of the old mean square kept.
+        beta2: f32,
+        /// Added to the root mean square.
+        epsilon: f32,
+        /// Decoupled weight decay: share of a weight lost per step at rate 1.
+        decay: f32,
+    },
+}
+
+/// What [`append_optimizer`] adds to a graph.
+#[derive(Clone, Debug)]
+pub struct OptimizerValues {
+    /// Learning rate, an input `[1]`.
+    pub rate: Value,
+    /// Number of the step counted from 1, an input `i32 [1]`.
+    pub step: Value,
+    /// Norm of all gradients together before clipping, `[1]`.
+    pub gradient_norm: Value,
+    /// Updated variables: targets that make the step happen.
+    pub updates: Vec<Value>,
+}
+
+/// Appends gradients of `loss` with respect to `parameters` (names of variables), clipping by the global norm, and the update of
+/// the parameters. Optimizer state becomes variables `optimizer.<slot>.<parameter>`.
+pub fn append_optimizer(
+    g: &mut Graph,
+    loss: Value,
+    parameters: &[String],
+    optimizer: &Optimizer,
+    clip_norm: f32,
+) -> Result<OptimizerValues> {
+    let missing = |name: &String| crate::Error::graph(format!("there is no variable '{name}' to train"));
+    let values: Vec<Value> = parameters.iter().map(|n| g.find(n).ok_or_else(|| missing(n))).collect::<Result<_>>()?;
+    let mut gradients = g.gradients(loss, &values)?;
+    let rate = g.input("learning_rate", TensorType::f32([1]))?;
+    let step = g.input("step", TensorType::i32([1]))?;
+    let slot = |g: &mut Graph, slot: &str| -> Result<Vec<Value>> {
+        let state = |(name, value): (&String, &Value)| {
+            let ty = g.ty(*value).clone();
+            g.variable(&format!("optimizer.{slot}.{name}"), ty)
+        };
+        parameters.iter().zip(&values).map(state).collect()
+    };
+    let is_affine = |name: &str| name.ends_with(".gamma") || name.ends_with(".beta");
+    match optimizer {
+        Optimizer::Sgd { momentum, decay } => {
+            let velocities = slot(g, "velocity")?;
+            if *decay > 0.0 {
+                for ((gradient, value), name) in gradients.iter_mut().zip(&values).zip(parameters) {
+                    if !is_affine(name) {
+                        let pull = g.scale(*value, 2.0 * decay / g.ty(*value).len() as f32)?;
+                        *gradient = g.add(*gradient, pull)?;
+                    }
+                }
+            }
+            let gradient_norm = g.global_norm(&gradients)?;
+            let scale = g.clip_scale(gradient_norm, clip_norm)?;
+            let attrs = SgdAttrs { momentum: *momentum };
+            let updates = g.sgd_momentum(&values, &gradients, &velocities, rate, scale, attrs)?;
+            Ok(OptimizerValues { rate, step, gradient_norm, updates })
+        }
+        Optimizer::Adam { beta1, beta2, epsilon, decay } => {
+            let (means, squares) = (slot(g, "mean")?, slot(g, "square")?);
+            let gradient_norm = g.global_norm(&gradients)?;
+            let scale = g.clip_scale(gradient_norm, clip_norm)?;
+            let attrs = AdamAttrs { beta1: *beta1, beta2: *beta2, epsilon: *epsilon, ..AdamAttrs::default() };
+            // Only weights decay: two nodes, one for each kind.
+            let decays: Vec<bool> = parameters.iter().map(|name| *decay > 0.0 && name.ends_with("weight")).collect();
+            let mut updates = Vec::new();
+            for decayed in [true, false] {
+                let pick = |values: &[Value]| -> Vec<Value> {
+                    values.iter().zip(&decays).filter(|(_, d)| **d == decayed).map(|(v, _)| *v).collect()
+                };
+                let attrs = AdamAttrs { decoupled_weight_decay: if decayed { *decay } else { 0.0 }, ..attrs };
+                let chosen = pick(&values);
+                if !chosen.is_empty() {
+                    let (means, squares) = (pick(&means), pick(&squares));
+                    let moments = (&means[..], &squares[..]);
+                    updates.extend(g.adam(&chosen, &pick(&gradients), moments, step, rate, scale, attrs)?);
+                }
+            }
+            Ok(OptimizerValues { rate, step, gradient_norm, updates })
+        }
+    }
+}

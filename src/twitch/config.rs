@@ -1,0 +1,133 @@
+//! Every number of the twitch estimator.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ops::recurrent::RecurrentActivation;
+use crate::{Error, Result};
+
+/// What the estimator reads, and its convolutions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Front {
+    /// A crop of the recording round the territory, 3-D convolutions with batch norm and ReLU (the paper's).
+    Crop {
+        /// Height and width of the crop, pixels.
+        size: [usize; 2],
+        /// Filters of each layer.
+        filters: Vec<usize>,
+        /// Kernel of each layer: time, height, width.
+        kernels: Vec<[usize; 3]>,
+        /// Stride of the first layer.
+        stride: [usize; 3],
+    },
+    /// Signals unmixed from the whole recording with all territories, a 1-D convolution and residual ones; the network's output
+    /// is added to the least-squares signal.
+    Unmixed {
+        /// Side of the square round a territory's centre whose remaining pixels make the surround signal.
+        surround: usize,
+        /// Filters.
+        width: usize,
+        /// Frames of the first convolution's window.
+        kernel: usize,
+        /// Frames of the residual convolutions' windows.
+        residual_kernel: usize,
+        /// Dilation of each residual convolution.
+        dilations: Vec<usize>,
+    },
+}
+
+/// Every number of the twitch estimator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TwitchConfig {
+    /// Frames of a recording.
+    pub frames: usize,
+    /// Input and convolutions.
+    pub front: Front,
+    /// Widths of the dense layers before the GRU, each frame by itself.
+    pub features: Vec<usize>,
+    /// Units of the GRU in each direction.
+    pub gru: usize,
+    /// Whether the reset gate is applied after the recurrent product.
+    pub reset_after: bool,
+    /// Activation of the gates.
+    pub recurrent_activation: RecurrentActivation,
+    /// Widths of the dense layers after the GRU; a linear layer of one value follows.
+    pub head: Vec<usize>,
+    /// Batch norm: added to the variance.
+    pub bn_epsilon: f32,
+    /// Batch norm: share of the old moving statistics kept at each step.
+    pub bn_momentum: f32,
+}
+
+impl TwitchConfig {
+    /// The paper's network.
+    pub fn paper() -> Self {
+        let mut kernels = vec![[15, 5, 5]];
+        kernels.extend([[15, 3, 3]; 4]);
+        Self {
+            frames: 400,
+            front: Front::Crop { size: [16, 16], filters: vec![16; 5], kernels, stride: [1, 2, 2] },
+            features: vec![1024, 512, 256],
+            gru: 512,
+            reset_after: true,
+            recurrent_activation: RecurrentActivation::Sigmoid,
+            head: vec![1024, 512],
+            bn_epsilon: 1e-3,
+            bn_momentum: 0.99,
+        }
+    }
+
+    /// The network that ships: a small one on unmixed signals.
+    pub fn lite() -> Self {
+        Self {
+            front: Front::Unmixed {
+                surround: 16,
+                width: 48,
+                kernel: 15,
+                residual_kernel: 9,
+                dilations: vec![1, 2, 4, 8],
+            },
+            features: vec![],
+            gru: 48,
+            head: vec![],
+            ..Self::paper()
+        }
+    }
+
+    /// A preset by name: `paper` or `lite`.
+    pub fn preset(name: &str) -> Result<Self> {
+        match name {
+            "paper" => Ok(Self::paper()),
+            "lite" => Ok(Self::lite()),
+            other => Err(Error::value("twitch preset", format!("'{other}' is not one; use paper or lite"))),
+        }
+    }
+
+    /// Checks the numbers against each other; an error names the field.
+    pub fn validate(&self) -> Result<()> {
+        let positive = |field: &str, value: usize| {
+            if (1..=1 << 20).contains(&value) {
+                Ok(())
+            } else {
+                Err(Error::value(format!("twitch.{field}"), format!("is {value}; it must be between 1 and 1048576")))
+            }
+        };
+        positive("frames", self.frames)?;
+        positive("gru", self.gru)?;
+        self.features.iter().chain(&self.head).try_for_each(|width| positive("features and head", *width))?;
+        match &self.front {
+            Front::Crop { filters, kernels, size, .. } => {
+                positive("front.crop.size", size[0].min(size[1]))?;
+                if filters.len() != kernels.len() || filters.is_empty() {
+                    return Err(Error::value("twitch.front.crop", "needs as many filters as kernels, at least one"));
+                }
+                filters.iter().try_for_each(|width| positive("front.crop.filters", *width))
+            }
+            Front::Unmixed { surround, width, kernel, residual_kernel, .. } => {
+                let fields = [("surround", surround), ("width", width), ("kernel", kernel), ("residual", residual_kernel)];
+                fields.into_iter().try_for_each(|(field, value)| positive(&format!("front.unmixed.{field}"), *value))
+            }
+        }
+    }
+}
