@@ -139,6 +139,50 @@ fn every_file_is_complete_and_they_agree() {
     }
 }
 
+/// Two discs, one on each side; their signals are what moves there.
+struct Sides;
+
+impl WindowIdentifier for Sides {
+    fn identify_window(&mut self, window: &[f32]) -> Result<Vec<WindowUnit>> {
+        let unit = |x: usize| {
+            let inside = |i: usize| (i / 64).abs_diff(30).pow(2) + (i % 64).abs_diff(x).pow(2) <= 25;
+            let probability = (0..4096).map(|i| inside(i) as u8 as f32).collect();
+            let signal = window.chunks(4096).map(|f| f[30 * 64 + x]).collect();
+            WindowUnit { territory: Territory { probability, bbox: [0.0; 4] }, score: 0.9, signal }
+        };
+        Ok(vec![unit(16), unit(48)])
+    }
+}
+
+/// 11 s at another rate, on oblong coarse pixels of unknown size and velocities of unknown unit.
+#[test]
+fn long_oblong_recordings_of_unknown_scale() {
+    let (frames, height, width, fs) = (2750, 32, 64, 250.0);
+    let value = |i: usize| {
+        let (t, y, x) = (i / (height * width), i / width % height, i % width);
+        let side = x / 32;
+        let (cy, cx) = (14.0, 16.0 + 32.0 * side as f64);
+        let inside = (y as f64 + 0.5 - cy).hypot(x as f64 + 0.5 - cx) < 5.0;
+        let phase = 2.0 * std::f64::consts::PI * (8.0 + 3.0 * side as f64) * t as f64 / fs;
+        let noise = ((i * 7919) % 1009) as f64 / 1009.0 - 0.5;
+        (if inside { 40.0 * phase.sin() } else { 0.0 } + 10.0 * noise) as f32
+    };
+    let velocity = (0..frames * height * width).map(value).collect();
+    let recording = Recording::new("long & oblong", velocity, [frames, height, width], fs).unwrap();
+    let found = identify(&recording, &mut Sides, &Options::default(), &mut |_, _| {}).unwrap();
+    assert_eq!(found.units.len(), 2);
+    let rates: Vec<f64> = found.units.iter().map(|u| u.firing_rate_hz().unwrap()).collect();
+    assert!((rates[0] - 8.0).abs() < 0.05 && (rates[1] - 11.0).abs() < 0.05, "{rates:?}");
+    let report = Report::new(&recording, &found, None, About::default()).unwrap();
+    let files = report.files().unwrap();
+    Folder::open(folder("long")).unwrap().write(&files).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&files[0].1).unwrap();
+    assert_eq!(json["units"][0]["diameter_mm"], serde_json::Value::Null);
+    assert!(json["notes"].as_array().unwrap().len() >= 2, "{}", json["notes"]);
+    let page = std::str::from_utf8(&files[4].1).unwrap();
+    assert!(page.contains("long &amp; oblong") && page.len() < 6_000_000, "{}", page.len());
+}
+
 #[test]
 fn no_unit_is_a_result_too() {
     let mut case = case(5);

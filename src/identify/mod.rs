@@ -157,7 +157,7 @@ fn notes(recording: &Recording, placement: &Placement, frames: usize) -> Vec<Str
     let mut notes = Vec::new();
     let [_, height, width] = recording.shape();
     if !placement.is_identity() {
-        notes.push(format!("resampled from {height} x {width} to {GRID} x {GRID} pixels"));
+        notes.push(format!("resampled from {height} x {width} pixels onto a grid of {GRID} x {GRID}, the aspect kept"));
     }
     if recording.fs_hz() != GRID_FS_HZ {
         notes.push(format!("resampled from {} Hz to {GRID_FS_HZ} Hz", recording.fs_hz()));

@@ -8,11 +8,14 @@ use crate::Result;
 use crate::identify::MotorUnit;
 
 /// Seconds of signal that fit legibly.
-const SHOWN_S: f64 = 10.0;
+const SHOWN_S: f64 = 4.0;
 const WIDTH: f32 = 1280.0;
 /// Least height of a row with room for the score.
 const SCORE_HEIGHT: f32 = 34.0;
-const MAP: [f32; 4] = [74.0, 74.0, 520.0, 520.0];
+/// Left, top and side of the square that holds the map, whatever its aspect.
+const MAP: [f32; 3] = [74.0, 74.0, 520.0];
+/// Least height of the traces, however flat the map is.
+const LEAST_HEIGHT: f32 = 220.0;
 const TRACES_X: f32 = 702.0;
 const TRACES_WIDTH: f32 = 448.0;
 
@@ -26,12 +29,14 @@ struct Row<'a> {
 /// Draws the picture as PNG.
 pub fn figure(report: &Report<'_>, theme: &Theme) -> Result<Vec<u8>> {
     let rows = rows(report);
-    let row_height = (MAP[3] / rows.len().max(1) as f32).clamp(24.0, 84.0);
+    let scale = MapScale::new(report.recording.height(), report.recording.width());
+    let map_height = scale.height.max(LEAST_HEIGHT);
+    let row_height = (map_height / rows.len().max(1) as f32).clamp(24.0, 84.0);
     let traces_height = row_height * rows.len().max(1) as f32;
-    let height = (MAP[1] + traces_height.max(MAP[3]) + 96.0).ceil();
+    let height = (MAP[1] + traces_height.max(map_height) + 96.0).ceil();
     let mut canvas = Canvas::new(WIDTH, height, theme.background)?;
     title(&mut canvas, report, theme);
-    map(&mut canvas, report, theme);
+    map(&mut canvas, report, theme, &scale);
     traces(&mut canvas, report, theme, &rows, row_height);
     legend(&mut canvas, report, theme, height - 18.0, row_height >= SCORE_HEIGHT);
     canvas.png(&format!("Motor units of {}", report.recording.name()))
@@ -95,18 +100,17 @@ impl MapScale {
     }
 }
 
-fn map(canvas: &mut Canvas, report: &Report<'_>, theme: &Theme) {
+fn map(canvas: &mut Canvas, report: &Report<'_>, theme: &Theme, scale: &MapScale) {
     let recording = report.recording;
-    let (height, width) = (recording.height(), recording.width());
-    let scale = MapScale::new(height, width);
+    let width = recording.width();
     let rms = recording.rms_map();
     let (low, high) = (quantile(&rms, 0.02), quantile(&rms, 0.998));
     // The square root lets weak units show beside strong ones; the bar at the side has the same scale.
     let share = |v: f32| if high > low { ((v - low) / (high - low)).max(0.0).sqrt() } else { 0.0 };
     let colors: Vec<_> = rms.iter().map(|v| theme.map_color(share(*v))).collect();
     canvas.image(&colors, width, [scale.x0, scale.y0, scale.width, scale.height]);
-    map_axes(canvas, report, theme, &scale);
-    color_bar(canvas, report, theme, &scale, [low, high]);
+    map_axes(canvas, report, theme, scale);
+    color_bar(canvas, report, theme, scale, [low, high]);
 
     let units = &report.found.units;
     for unit in units {

@@ -162,8 +162,6 @@ function drawSignal() {
     ctx.beginPath(); ctx.moveTo(box.l, at); ctx.lineTo(w - box.r, at); ctx.stroke();
     ctx.fillText(+(i * vstep).toPrecision(3), box.l - 7, at);
   }
-  ctx.textAlign = 'left'; ctx.textBaseline = 'top';
-  ctx.fillText(data.velocity_unit, 8, 8);
   ctx.save();
   ctx.beginPath(); ctx.rect(box.l - 5, 0, w - box.l - box.r + 10, h); ctx.clip();
   ctx.lineJoin = 'round';
@@ -202,14 +200,14 @@ function drawIntervals() {
 }
 
 function drawRow(canvas, unit) {
-  const [ctx, w, h] = fit(canvas);
+  const [ctx, w, h] = fit(canvas), shown = Math.min(data.duration_s, data.row_s);
   let low = 0, high = 0;
   for (const v of unit.signal) { if (v < low) low = v; if (v > high) high = v; }
-  const x = t => 2 + t / data.duration_s * (w - 4), y = v => 8 + (high - v) / (high - low || 1) * (h - 10);
+  const x = t => 2 + t / shown * (w - 4), y = v => 8 + (high - v) / (high - low || 1) * (h - 10);
   ctx.strokeStyle = ctx.fillStyle = color(unit);
   ctx.lineWidth = 1.2; ctx.lineJoin = 'round';
-  path(ctx, unit.signal, 0, data.duration_s, x, y);
-  for (const t of unit.firings) ctx.fillRect(x(t) - .8, 0, 1.6, 5);
+  path(ctx, unit.signal, 0, shown, x, y);
+  for (const t of unit.firings) if (t <= shown) ctx.fillRect(x(t) - .8, 0, 1.6, 5);
 }
 
 function drawTable() {
@@ -224,6 +222,7 @@ function facts() {
   const unit = units[chosen];
   if (!unit) return;
   $('unit-title').textContent = `Motor unit ${unit.id} of ${units.length}`;
+  $('unit-velocity').textContent = `velocity in ${data.velocity_unit}`;
   $('unit-dot').style.background = color(unit);
   const gaps = intervals(unit), mean = gaps.reduce((a, b) => a + b, 0) / gaps.length;
   const sd = Math.sqrt(gaps.reduce((a, b) => a + (b - mean) ** 2, 0) / Math.max(1, gaps.length - 1));

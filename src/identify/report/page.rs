@@ -14,6 +14,8 @@ use crate::identify::resample::{GRID, GRID_FS_HZ, to_grid};
 const MAX_FRAMES: usize = 800;
 /// Longest part of a recording that the page plays, in s.
 const MAX_S: f64 = 20.0;
+/// Seconds of signal in a row of the table.
+const ROW_S: f64 = 2.0;
 
 /// The page as HTML; the pictures are shown on light and on dark ground.
 pub fn page(report: &Report<'_>, light: &[u8], dark: &[u8]) -> String {
@@ -21,11 +23,9 @@ pub fn page(report: &Report<'_>, light: &[u8], dark: &[u8]) -> String {
     let comparison = report.comparison();
     let recording = report.recording;
     let [frames, height, width] = recording.shape();
-    let subtitle = format!(
-        "{} · {frames} frames at {} Hz · {height} × {width} pixels",
-        report.about.source,
-        significant(recording.fs_hz())
-    );
+    let raster = format!("{frames} frames at {} Hz · {height} × {width} pixels", significant(recording.fs_hz()));
+    let subtitle = joined(&[&report.about.source, &raster]);
+    let made = concat!("Made by sarcomere ", env!("CARGO_PKG_VERSION"));
     let fields = [
         ("name", escape(recording.name())),
         ("subtitle", escape(&subtitle)),
@@ -34,7 +34,7 @@ pub fn page(report: &Report<'_>, light: &[u8], dark: &[u8]) -> String {
         ("columns", columns(report, comparison.is_some())),
         ("rows", rows(report, comparison)),
         ("notes", notes(report, comparison.is_some())),
-        ("footer", escape(&format!("Made by sarcomere {} · {}", env!("CARGO_PKG_VERSION"), report.about.networks))),
+        ("footer", escape(&joined(&[made, &report.about.networks]))),
         ("script", include_str!("page.js").to_string()),
         // A script element ends at the first `</`, wherever it stands.
         ("data", data(report, &movie, comparison).to_string().replace("</", "<\\/")),
@@ -43,6 +43,11 @@ pub fn page(report: &Report<'_>, light: &[u8], dark: &[u8]) -> String {
         ("figure_dark", base64(dark)),
     ];
     fill(include_str!("page.html"), &fields)
+}
+
+/// What there is to say, in one line.
+fn joined(parts: &[&str]) -> String {
+    parts.iter().filter(|p| !p.is_empty()).copied().collect::<Vec<_>>().join(" · ")
 }
 
 /// Puts every field where the template names it, in one pass: what a field contains is never read as a template.
@@ -85,7 +90,7 @@ impl Movie {
         let hz = GRID_FS_HZ / stride as f64;
         let unit = report.about.velocity_unit.as_deref().unwrap_or("in the recording's unit");
         let mut words = format!(
-            "Orange moves one way, blue the other; full colour at {} {unit}. A territory lights up when its unit fires. Space plays, \
+            "Orange is positive velocity, blue negative; full colour at {} {unit}. A territory lights up when its unit fires. Space plays, \
              the arrow keys step by one frame.",
             significant(f64::from(limit))
         );
@@ -151,6 +156,7 @@ fn data(report: &Report<'_>, movie: &Movie, comparison: Option<&Comparison>) -> 
         "grid": GRID,
         "movie_hz": movie.hz,
         "duration_s": movie.duration_s,
+        "row_s": ROW_S,
         "signal_hz": recording.fs_hz() / stride as f64,
         "velocity_unit": report.velocity_unit(),
         "mm_per_pixel": recording.mm_per_pixel().map(|mm| mm * placement.x.step),
@@ -230,7 +236,9 @@ fn columns(report: &Report<'_>, truth: bool) -> String {
     if truth {
         names.extend(["true unit", "IoU", "RoA"]);
     }
-    names.push("twitch train and firings");
+    let first = format!("twitch train and firings, first {ROW_S} s");
+    let long = report.recording.duration_s() > ROW_S;
+    names.push(if long { &first } else { "twitch train and firings" });
     let cell = |(i, n): (usize, &&str)| {
         let class = if i == 0 || i + 1 == names.len() { " class=\"left\"" } else { "" };
         format!("<th{class} scope=\"col\">{}</th>", escape(n))
