@@ -7,6 +7,7 @@
 mod anchors;
 mod boxes;
 mod case;
+mod conv;
 mod detections;
 mod losses;
 mod roi;
