@@ -1,12 +1,19 @@
 //! Convolutions against plain loops, gradients against finite differences.
 
+use std::sync::Arc;
+
+use sarcomere::Result;
+use sarcomere::device::cpu::Isa;
+use sarcomere::device::{Cpu, Device};
+use sarcomere::graph::{Executor, Graph, Value};
 use sarcomere::ops::conv::ConvAttrs;
 use sarcomere::ops::conv::problem::{ConvProblem, Pass};
-use sarcomere::ops::problem::{Numbers, check_everywhere};
+use sarcomere::ops::problem::{Numbers, Problem, check_everywhere};
+use sarcomere::tensor::Tensor;
 
 #[test]
 fn random_convolutions() {
-    for seed in 0..100 {
+    for seed in 0..80 {
         let problem = ConvProblem::random(&mut Numbers::new(seed));
         check_everywhere(&problem, seed).unwrap_or_else(|error| panic!("{error}"));
     }
@@ -36,6 +43,33 @@ fn shapes_of_the_networks() {
     for problem in problems {
         for pass in [Pass::Forward, Pass::Data, Pass::Weights] {
             check_everywhere(&problem.clone().with_pass(pass), 1).unwrap_or_else(|error| panic!("{error}"));
+        }
+    }
+}
+
+/// The same bits with any number of threads, for every pass, with and without counts.
+#[test]
+fn threads_do_not_change_bits() {
+    let problem = ConvProblem::new(12, &[9, 7], &[3, 3], 40, 50, ConvAttrs::same(&[9, 7], &[3, 3], &[1, 1]));
+    let strided = ConvProblem::new(3, &[30, 9, 9], &[5, 3, 3], 3, 20, ConvAttrs::valid(3).with_stride(&[2, 2, 1]));
+    let dense = ConvProblem::new(90, &[], &[], 300, 260, ConvAttrs::valid(0));
+    for problem in [problem.clone(), problem.with_counts(&[2, 6]), strided, dense] {
+        for pass in [Pass::Forward, Pass::Data, Pass::Weights] {
+            let problem = problem.clone().with_pass(pass);
+            let run = |threads: usize| {
+                let device = Device::Cpu(Arc::new(Cpu::with(threads, Isa::detect())));
+                let inputs = problem.inputs(7);
+                let mut graph = Graph::new();
+                let declare = |(i, tensor): (usize, &Tensor)| graph.input(&format!("input{i}"), tensor.ty().clone());
+                let values: Vec<Value> = inputs.iter().enumerate().map(declare).collect::<Result<_>>()?;
+                let output = problem.build(&mut graph, &values)?;
+                let mut executor = Executor::new(&device, Arc::new(graph), &output)?;
+                executor.run(&values.into_iter().zip(&inputs).collect::<Vec<_>>())?;
+                Ok(executor.output(output[0])?.bytes().to_vec())
+            };
+            let outcomes: Result<Vec<Vec<u8>>> = [1, 2, 3, 7].into_iter().map(run).collect();
+            let outcomes = outcomes.unwrap_or_else(|error| panic!("{error}"));
+            assert!(outcomes.iter().all(|bits| *bits == outcomes[0]), "{problem:?}");
         }
     }
 }

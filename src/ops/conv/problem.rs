@@ -211,7 +211,7 @@ impl Problem for ConvProblem {
 
     fn differentiable(&self) -> Vec<usize> {
         // Finite differences evaluate the reference hundreds of times.
-        let small = self.geometry().macs() < 100_000;
+        let small = self.geometry().macs() < 30_000;
         let optional = [self.fused.bias_index(), self.fused.residual_index()];
         if small { [Some(0), Some(1)].into_iter().chain(optional).flatten().collect() } else { vec![] }
     }

@@ -11,6 +11,9 @@ use crate::ops::Scratch;
 /// Packed operands that a group of batches may take, in elements.
 const GROUP: usize = 1 << 21;
 
+/// Tasks to aim for.
+const TASKS: usize = 24;
+
 /// How the work is cut.
 struct Cut {
     tiling: Tiling,
@@ -82,12 +85,15 @@ pub(super) fn matmul(
         let (a_packed, b_packed) = (&*a_packed, &*b_packed);
         let c = SendPtr(c[first * m * n..].as_mut_ptr());
         let finish = Finish { bias: None, residual: None, relu: false, columns: n };
-        cpu.parallel(batches * groups_of_panels, |task, _| {
+        // Where columns and batches are few, rows are split too.
+        let splits = TASKS.div_ceil(batches * groups_of_panels).min(tiles);
+        cpu.parallel(batches * groups_of_panels * splits, |task, _| {
+            let (split, task) = (task % splits, task / splits);
             let (i, panel) = (task / groups_of_panels, task % groups_of_panels * cut.tiling.panels);
             let count = cut.tiling.panels.min(cut.panels - panel);
             let mut buffer = TileBuffer::new();
             let runs = [Run { a: 0, b: 0, len: k }];
-            for index in 0..tiles {
+            for index in split * tiles / splits..(split + 1) * tiles / splits {
                 let (row, rows) = cut.tiling.tile(index);
                 let (a, a_step) = match op.transpose_a {
                     true => (a[i * m * k + row..].as_ptr(), m),

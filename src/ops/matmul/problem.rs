@@ -72,6 +72,6 @@ impl Problem for MatMulProblem {
 
     fn differentiable(&self) -> Vec<usize> {
         let macs = self.batch.iter().product::<usize>() * self.m * self.n * self.k;
-        if macs < 100_000 { vec![0, 1] } else { vec![] }
+        if macs < 30_000 { vec![0, 1] } else { vec![] }
     }
 }

@@ -10,9 +10,10 @@
 
 use super::super::Geometry;
 use crate::device::Cpu;
+use crate::device::cpu::simd::LANES;
 use crate::device::cpu::{Isa, SendPtr};
 use crate::ops::matmul::finish::TileBuffer;
-use crate::ops::matmul::kernel::{PANEL, Run, Tile, TileFn, Tiling, kernel};
+use crate::ops::matmul::kernel::{MAX_ROWS, PANEL, Run, Tile, TileFn, Tiling, kernel};
 use crate::ops::matmul::pack::pack_panel;
 use crate::ops::{Scratch, valid_rows};
 
@@ -85,10 +86,15 @@ impl Cut {
         if self.pack { (pixels + 1) * g.cout.min(CHANNELS).next_multiple_of(PANEL) } else { 0 }
     }
 
+    /// Elements of the pixels of x that one worker gathers for a tile.
+    fn pixels_len(&self) -> usize {
+        self.rows * self.g.output[2] * MAX_ROWS.next_multiple_of(LANES)
+    }
+
     pub fn scratch(&self, threads: usize) -> usize {
         Scratch::bytes::<f32>(self.padded_len())
             + Scratch::bytes::<f32>(self.partial_len())
-            + threads * Scratch::bytes::<f32>(self.panels_len())
+            + threads * (Scratch::bytes::<f32>(self.panels_len()) + Scratch::bytes::<f32>(self.pixels_len()))
     }
 }
 
@@ -121,8 +127,10 @@ pub(super) fn wgrad(
     let mut scratch = Scratch::new(scratch);
     let padded = scratch.take::<f32>(cut.padded_len());
     let partial = scratch.take::<f32>(cut.partial_len());
-    let panels: Vec<SendPtr<f32>> =
-        (0..cpu.threads()).map(|_| SendPtr(scratch.take::<f32>(cut.panels_len()).as_mut_ptr())).collect();
+    let mut take = |len: usize| SendPtr(scratch.take::<f32>(len).as_mut_ptr());
+    let workers: Vec<WorkerScratch> = (0..cpu.threads())
+        .map(|_| WorkerScratch { panels: take(cut.panels_len()), pixels: take(cut.pixels_len()) })
+        .collect();
     if cut.padded {
         let (row, pixel) = (cut.g.input[2] * cut.pixel, cut.pixel);
         let (from, before) = (geometry.input[2] * pixel, geometry.before[2] * pixel);
@@ -141,7 +149,7 @@ pub(super) fn wgrad(
         let (output, task) = (task % outputs, task / outputs);
         let (input, task) = (task % inputs, task / inputs);
         let (tap, group) = (task % taps, task / taps);
-        job.run(group, [tap, input, output], panels[worker]);
+        job.run(group, [tap, input, output], workers[worker]);
     });
     if cut.groups > 1 {
         let partial = &*partial;
@@ -153,6 +161,13 @@ pub(super) fn wgrad(
             }
         });
     }
+}
+
+/// Memory of one worker.
+#[derive(Clone, Copy)]
+struct WorkerScratch {
+    panels: SendPtr<f32>,
+    pixels: SendPtr<f32>,
 }
 
 /// All that tasks share.
@@ -174,7 +189,7 @@ fn part(index: usize, parts: usize, len: usize) -> std::ops::Range<usize> {
 
 impl Job<'_> {
     /// Adds up one part of the weights over one group of rows.
-    fn run(&self, group: usize, [tap, input, output]: [usize; 3], panels: SendPtr<f32>) {
+    fn run(&self, group: usize, [tap, input, output]: [usize; 3], scratch: WorkerScratch) {
         let (g, isa) = (&self.cut.g, self.isa);
         let taps = part(tap, self.cut.splits[0], g.taps());
         let inputs = part(input, self.cut.splits[1], g.cin);
@@ -182,46 +197,95 @@ impl Job<'_> {
         let columns = part(output, self.cut.splits[2], g.cout.div_ceil(PANEL));
         let columns = columns.start * PANEL..(columns.end * PANEL).min(g.cout);
         let sums = SendPtr(self.sums.get().wrapping_add(group * self.size));
-        for row in taps.clone().flat_map(|tap| inputs.clone().map(move |input| tap * g.cin + input)) {
-            // SAFETY: distinct tasks have distinct parts.
-            unsafe { std::slice::from_raw_parts_mut(sums.get().add(row * g.cout + columns.start), columns.len()) }
-                .fill(0.0);
-        }
         let lines = part(group, self.cut.groups, self.maps.len() * g.output[0] * g.output[1]);
-        let tiling = Tiling::new(isa, inputs.len(), columns.len().div_ceil(PANEL));
+        let panels_in_all = columns.len().div_ceil(PANEL);
+        let tiling = Tiling::new(isa, inputs.len(), panels_in_all);
+        // Channels far apart in x are copied together where every copy is read by several tiles.
+        let apart = g.taps() == 1 || g.stride[2] > 1;
+        let gather = apart && panels_in_all >= 2 * tiling.panels && g.cin > tiling.max_rows();
         let mut runs = Vec::with_capacity(self.cut.rows);
         let mut buffer = TileBuffer::new();
+        let mut begun = vec![false; taps.len()];
         let mut start = lines.start;
         while start < lines.end {
             let block = start..(start + self.cut.rows).min(lines.end);
-            let (b, b_step, b_panel) = self.columns(block.clone(), columns.clone(), panels);
-            for tap in taps.clone() {
+            let (b, b_step, b_panel) = self.columns(block.clone(), columns.clone(), scratch.panels);
+            for (tap, begun) in taps.clone().zip(&mut begun) {
                 self.collect_runs(block.clone(), tap, b_step, &mut runs);
                 if runs.is_empty() {
                     continue;
                 }
-                for first in (columns.start..columns.end).step_by(tiling.panels * PANEL) {
-                    let count = (columns.end - first).div_ceil(PANEL).min(tiling.panels);
-                    for index in 0..tiling.tiles {
-                        let (skip, rows) = tiling.tile(index);
+                let x_runs = runs.clone();
+                if gather {
+                    let mut at = 0;
+                    for run in &mut runs {
+                        run.a = at * tiling.max_rows().next_multiple_of(LANES);
+                        at += run.len;
+                    }
+                }
+                for index in 0..tiling.tiles {
+                    let (skip, rows) = tiling.tile(index);
+                    let input = inputs.start + skip;
+                    let (a, a_step) = if gather {
+                        let slot = tiling.max_rows().next_multiple_of(LANES);
+                        self.gather(&x_runs, input, rows, slot, scratch.pixels);
+                        (scratch.pixels.get().cast_const(), slot)
+                    } else {
+                        (self.x.as_ptr().wrapping_add(input), g.stride[2] * self.cut.pixel)
+                    };
+                    for first in (columns.start..columns.end).step_by(tiling.panels * PANEL) {
+                        let count = (columns.end - first).div_ceil(PANEL).min(tiling.panels);
                         let tile = Tile {
                             runs: &runs,
-                            a: self.x.as_ptr().wrapping_add(inputs.start + skip),
-                            a_step: g.stride[2] * self.cut.pixel,
+                            a,
+                            a_step,
                             b: b.wrapping_add((first - columns.start) / PANEL * b_panel),
                             b_step,
                             b_panel,
-                            c: sums.get().wrapping_add((tap * g.cin + inputs.start + skip) * g.cout + first),
+                            c: sums.get().wrapping_add((tap * g.cin + input) * g.cout + first),
                             c_row: g.cout,
                             c_panel: PANEL,
-                            accumulate: true,
+                            accumulate: *begun,
                         };
-                        // SAFETY: runs stay inside x and dy or its panels; the tile lies in this task's part of dw.
-                        unsafe { add_tile(kernel(isa, rows, count), tile, rows, count, g.cout - first, &mut buffer) };
+                        // SAFETY: runs stay inside x or the gathered pixels, and dy or its panels; the tile lies in this
+                        // task's part of dw.
+                        unsafe { sum_tile(kernel(isa, rows, count), tile, rows, count, g.cout - first, &mut buffer) };
                     }
                 }
+                *begun = true;
             }
             start = block.end;
+        }
+        // Taps that never met the map.
+        for tap in taps.zip(begun).filter(|(_, begun)| !begun).map(|(tap, _)| tap) {
+            for row in inputs.clone().map(|input| tap * g.cin + input) {
+                let to = sums.get().wrapping_add(row * g.cout + columns.start);
+                // SAFETY: this task's part of dw.
+                unsafe { std::slice::from_raw_parts_mut(to, columns.len()) }.fill(0.0);
+            }
+        }
+    }
+
+    /// Copies `rows` channels from `input` on of all pixels of `runs`, each to a slot of `slot` elements.
+    fn gather(&self, runs: &[Run], input: usize, rows: usize, slot: usize, to: SendPtr<f32>) {
+        let step = self.cut.g.stride[2] * self.cut.pixel;
+        let mut slots = 0;
+        for run in runs {
+            for i in 0..run.len {
+                let from = &self.x[run.a + i * step + input..];
+                // SAFETY: the worker's own buffer has a slot for every pixel of a block.
+                let to = unsafe { std::slice::from_raw_parts_mut(to.get().add(slots * slot), slot) };
+                // Whole vectors where they can be read; what is too much in a slot does no harm.
+                let (from, to) =
+                    if from.len() >= slot { (&from[..slot], to) } else { (&from[..rows], &mut to[..rows]) };
+                if let (Some(from), Some(to)) = (from.first_chunk::<LANES>(), to.first_chunk_mut::<LANES>()) {
+                    *to = *from;
+                }
+                if to.len() != LANES {
+                    to.copy_from_slice(from);
+                }
+                slots += 1;
+            }
         }
     }
 
@@ -299,7 +363,7 @@ impl Job<'_> {
 ///
 /// # Safety
 /// As for the kernel, for the columns that there are.
-unsafe fn add_tile(
+unsafe fn sum_tile(
     kernel: TileFn,
     mut tile: Tile<'_>,
     rows: usize,
@@ -312,13 +376,18 @@ unsafe fn add_tile(
         return unsafe { kernel(&tile) };
     }
     let (to, row) = (tile.c, tile.c_row);
-    (tile.c, tile.c_row, tile.accumulate) = (buffer.0.as_mut_ptr(), TileBuffer::ROW, false);
+    let accumulate = std::mem::take(&mut tile.accumulate);
+    (tile.c, tile.c_row) = (buffer.0.as_mut_ptr(), TileBuffer::ROW);
     // SAFETY: the caller's contract; only columns that there are get touched.
     unsafe {
         kernel(&tile);
         for (i, sums) in buffer.0.chunks_exact(TileBuffer::ROW).take(rows).enumerate() {
             let to = std::slice::from_raw_parts_mut(to.add(i * row), columns);
-            to.iter_mut().zip(sums).for_each(|(to, sum)| *to += sum);
+            if accumulate {
+                to.iter_mut().zip(sums).for_each(|(to, sum)| *to += sum);
+            } else {
+                to.copy_from_slice(&sums[..columns]);
+            }
         }
     }
 }
