@@ -35,7 +35,8 @@ impl<'a> Input<'a> {
     /// The elements. Panics if `T` is not the element type that [`super::Op::infer`] accepted: a bug of the op.
     pub fn values<T: Element>(&self) -> &'a [T] {
         assert_eq!(self.ty.dtype, T::DTYPE, "op body reads an input as the wrong type");
-        bytemuck::cast_slice(self.data)
+        // No bytes need no alignment.
+        if self.data.is_empty() { &[] } else { bytemuck::cast_slice(self.data) }
     }
 
     /// The elements as `f32`.
@@ -84,7 +85,7 @@ impl<'a> Output<'a> {
     /// The elements. Panics if `T` is not the element type that [`super::Op::infer`] gave: a bug of the op.
     pub fn values<T: Element>(&mut self) -> &mut [T] {
         assert_eq!(self.ty.dtype, T::DTYPE, "op body writes an output as the wrong type");
-        bytemuck::cast_slice_mut(self.data)
+        if self.data.is_empty() { &mut [] } else { bytemuck::cast_slice_mut(self.data) }
     }
 
     /// The elements as `f32`.

@@ -19,6 +19,11 @@ impl<'a, T> Disjoint<'a, T> {
         Self { base: SendPtr(data.as_mut_ptr()), len: data.len(), run, buffer: PhantomData }
     }
 
+    /// Whether there is nothing to write: an optional output that nobody reads.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Run number `index`. Panics if it leaves the buffer.
     ///
     /// # Safety

@@ -22,6 +22,7 @@ pub mod pool;
 pub mod problem;
 pub mod proposals;
 pub mod random;
+pub mod recurrent;
 pub mod reduce;
 pub mod roi;
 pub mod select;
