@@ -2,7 +2,7 @@
 
 use super::canvas::{Align, Canvas, Pen};
 use super::colors::{Theme, alpha};
-use super::contour::outlines;
+use super::contour::smooth_outlines;
 use super::{KnownUnit, Report};
 use crate::Result;
 use crate::identify::MotorUnit;
@@ -124,7 +124,7 @@ fn map(canvas: &mut Canvas, report: &Report<'_>, theme: &Theme, scale: &MapScale
     }
     for unit in report.truth.unwrap_or_default() {
         let mask: Vec<f32> = unit.mask.iter().map(|m| f32::from(*m)).collect();
-        for line in outlines(&mask, width) {
+        for line in smooth_outlines(&mask, width) {
             let points: Vec<_> = line.iter().map(|(y, x)| scale.at(*y, *x)).collect();
             canvas.polyline(&points, true, Pen::new(theme.text, 1.0).dashed(3.0, 3.0));
         }
@@ -167,7 +167,7 @@ pub(super) fn unit_outlines(unit: &MotorUnit, report: &Report<'_>) -> Vec<Vec<(f
     let own = |(y, x): (f32, f32)| {
         (placement.y.to_recording(f64::from(y)) as f32, placement.x.to_recording(f64::from(x)) as f32)
     };
-    let lines = outlines(&unit.probability, crate::identify::resample::GRID);
+    let lines = smooth_outlines(&unit.probability, crate::identify::resample::GRID);
     lines.into_iter().map(|line| line.into_iter().map(own).collect()).collect()
 }
 

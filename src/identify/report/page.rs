@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::colors::{DARK, LIGHT, hex};
-use super::contour::outlines;
+use super::contour::smooth_outlines;
 use super::figure::quantile;
 use super::results::round_significant;
 use super::{Comparison, Report};
@@ -168,7 +168,10 @@ fn data(report: &Report<'_>, movie: &Movie, comparison: Option<&Comparison>) -> 
 /// Outlines as lists of x, y, x, y ... in grid pixels.
 fn loops(map: &[f32], width: usize) -> Vec<Vec<f64>> {
     let round = |v: f32| (f64::from(v) * 100.0).round() / 100.0;
-    outlines(map, width).iter().map(|line| line.iter().flat_map(|(y, x)| [round(*x), round(*y)]).collect()).collect()
+    smooth_outlines(map, width)
+        .iter()
+        .map(|line| line.iter().flat_map(|(y, x)| [round(*x), round(*y)]).collect())
+        .collect()
 }
 
 fn facts(unit: &MotorUnit, report: &Report<'_>, comparison: Option<&Comparison>, index: usize) -> Vec<[String; 2]> {
