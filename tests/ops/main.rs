@@ -11,6 +11,7 @@ mod matmul;
 mod norm;
 mod pool;
 mod proposals;
+mod random;
 mod recurrent;
 mod reduce;
 mod roi;
