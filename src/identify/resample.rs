@@ -1,5 +1,7 @@
 //! Any size and frame rate onto the networks' grid and rate, and back.
 
+use std::borrow::Cow;
+
 use super::Recording;
 
 /// Side of the networks' grid, in pixels.
@@ -227,17 +229,17 @@ pub fn grid_frames(recording: &Recording) -> usize {
 }
 
 /// The recording on the networks' grid and rate: `[frames, 64, 64]`.
-pub fn to_grid(recording: &Recording, placement: &Placement) -> Vec<f32> {
+pub fn to_grid<'a>(recording: &'a Recording, placement: &Placement) -> Cow<'a, [f32]> {
     let pixels = recording.height() * recording.width();
     let frames = grid_frames(recording);
-    let spatial: Vec<f32> = if placement.is_identity() {
-        recording.velocity().to_vec()
+    let spatial: Cow<'_, [f32]> = if placement.is_identity() {
+        recording.velocity().into()
     } else {
         let (y, x) = (placement.y.forward(), placement.x.forward());
-        recording.velocity().chunks_exact(pixels).flat_map(|frame| apply(frame, &y, &x)).collect()
+        recording.velocity().chunks_exact(pixels).flat_map(|frame| apply(frame, &y, &x)).collect::<Vec<f32>>().into()
     };
     if recording.fs_hz() == GRID_FS_HZ {
         return spatial;
     }
-    RateChange::new(recording.frames(), recording.fs_hz(), GRID_FS_HZ, frames).apply(&spatial, GRID * GRID)
+    RateChange::new(recording.frames(), recording.fs_hz(), GRID_FS_HZ, frames).apply(&spatial, GRID * GRID).into()
 }
