@@ -15,6 +15,8 @@ pub mod nn;
 pub mod ops;
 pub mod tensor;
 pub mod train;
+pub mod twitch;
 
+pub use device::Device;
 pub use error::{Error, Result};
-pub use identify::{MotorUnit, Recording};
+pub use identify::{Identifier, MotorUnit, Recording};

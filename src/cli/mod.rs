@@ -1,11 +1,15 @@
 //! Arguments, messages, exit codes. Each subcommand has a file of its own: its arguments and a function `run`.
 
 mod console;
+mod convert;
 mod demo;
+mod dump;
+mod evaluate;
 mod identify;
 mod networks;
 mod results;
 mod simulate;
+mod train;
 
 use std::process::ExitCode;
 
@@ -32,6 +36,10 @@ enum Command {
     Demo(demo::Arguments),
     Identify(identify::Arguments),
     Simulate(simulate::Arguments),
+    Train(train::Arguments),
+    Convert(convert::Arguments),
+    Evaluate(evaluate::Arguments),
+    Dump(dump::Arguments),
 }
 
 /// What every subcommand understands.
@@ -51,6 +59,10 @@ pub fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Identify(arguments) => identify::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
+        Command::Train(arguments) => train::run(&arguments),
+        Command::Convert(arguments) => convert::run(&arguments),
+        Command::Evaluate(arguments) => evaluate::run(&arguments),
+        Command::Dump(arguments) => dump::run(&arguments),
     };
     ExitCode::from(match result {
         Ok(()) => DONE,

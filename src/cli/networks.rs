@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use sarcomere::device::Device;
 use sarcomere::identify::WindowIdentifier;
-use sarcomere::{Error, Result};
+use sarcomere::{Identifier, Result};
 
 use super::Common;
 use super::console::note;
@@ -19,6 +19,13 @@ pub struct Weights {
     /// Weights of the twitch estimator [default: those built in]
     #[arg(long, value_name = "FILE")]
     twitch: Option<PathBuf>,
+}
+
+impl Weights {
+    /// Both networks with these weights.
+    pub fn identifier(&self, device: &Device) -> Result<Identifier> {
+        Identifier::with_weights(device, self.detector.as_deref(), self.twitch.as_deref())
+    }
 }
 
 /// What finds the units, and its description for the results.
@@ -39,7 +46,13 @@ impl Networks {
         if common.device == "auto" && !common.json {
             note(&format!("device: {}", device.describe()));
         }
-        let missing = weights.detector.as_ref().or(weights.twitch.as_ref()).cloned().unwrap_or("weights".into());
-        Err(Error::file(missing, "weights: expected trained networks, this version has none yet: train them first"))
+        let identifier = weights.identifier(&device)?;
+        let origin = |file: &Option<PathBuf>| match file {
+            Some(file) => file.display().to_string(),
+            None => "built in".to_owned(),
+        };
+        let (detector, twitch) = (origin(&weights.detector), origin(&weights.twitch));
+        let description = format!("detector {detector}, twitch estimator {twitch}, on {}", device.describe());
+        Ok(Self { identifier: Box::new(identifier), description })
     }
 }

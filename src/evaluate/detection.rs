@@ -2,12 +2,11 @@
 
 use crate::Result;
 use crate::detector::{DetectedUnit, Detector};
-use crate::metrics::{Cell, CellReport, Masks, detect};
-use crate::muscle::{SimulatedRecording, SimulatorConfig, Split, TestCell};
-use crate::train::data::standardise;
+use crate::metrics::{Cell, CellReport, Detection, Masks, detect};
+use crate::muscle::{SimulatedRecording, SimulatorConfig, Split, TestCell, standardise};
 
-/// Scores detected units against a recording's truth and adds the result to a cell.
-pub fn add_detection(cell: &mut Cell, units: &[DetectedUnit], recording: &SimulatedRecording) -> Result<()> {
+/// Scores detected units against a recording's truth, adds the result to a cell and returns it.
+pub fn add_detection(cell: &mut Cell, units: &[DetectedUnit], recording: &SimulatedRecording) -> Result<Detection> {
     let truth = &recording.truth;
     let predicted: Vec<u8> = units.iter().flat_map(|unit| unit.mask.iter().copied()).collect();
     let scores: Vec<f32> = units.iter().map(|unit| unit.score).collect();
@@ -19,7 +18,8 @@ pub fn add_detection(cell: &mut Cell, units: &[DetectedUnit], recording: &Simula
         f64::from(truth.mm_per_pixel),
     )?;
     let diameters: Vec<f32> = truth.units.iter().map(|unit| unit.territory.diameter_mm).collect();
-    cell.add_detection(found, &diameters)
+    cell.add_detection(found.clone(), &diameters)?;
+    Ok(found)
 }
 
 /// Runs the detector on `recordings` recordings of a cell of one split.

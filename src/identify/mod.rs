@@ -2,6 +2,7 @@
 //!
 //! What finds units within one second is behind [`WindowIdentifier`]; this module brings any recording into that shape and back.
 
+mod identifier;
 mod link;
 pub mod npy;
 #[cfg(feature = "cli")]
@@ -14,6 +15,7 @@ pub mod resample;
 mod unit;
 mod windows;
 
+pub use identifier::{Identifier, built_in_detector, built_in_twitch};
 pub use link::{Track, link};
 pub use read::{ARRAY_NAMES, DEFAULT_FS_HZ, ReadOptions};
 pub use recording::{FS_RANGE_HZ, MAX_SIDE, MAX_VALUES, MIN_SIDE, PIXEL_RANGE_MM, Recording};

@@ -25,6 +25,7 @@ mod draw;
 mod firing;
 mod layer;
 mod noise;
+mod prepare;
 mod recording;
 mod render;
 mod territory;
@@ -35,6 +36,7 @@ pub use config::{
 };
 pub use dataset::{Flip, TestCell};
 pub use draw::Split;
+pub use prepare::{mask_box, standardise};
 pub use recording::{SimulatedRecording, SimulatedUnit, Simulator, Truth, simulate};
 pub use territory::Territory;
 pub use twitch::Waveform;

@@ -43,6 +43,13 @@ impl Weights {
         Self::checked(TensorFile::from_bytes(bytes, origin)?, kind)
     }
 
+    /// Reads a file of a network of any kind and checks that all values are finite.
+    pub fn read_any(path: impl AsRef<Path>) -> Result<Self> {
+        let file = TensorFile::read(path)?;
+        let kind = file.text(KIND)?.to_owned();
+        Self::checked(file, &kind)
+    }
+
     fn checked(file: TensorFile, kind: &str) -> Result<Self> {
         let found = file.text(KIND)?;
         if found != kind {
@@ -86,7 +93,9 @@ impl Weights {
         for tensor in file.tensors.values_mut() {
             *tensor = tensor.to_f32().to_float(dtype)?;
         }
-        Ok(Self { file })
+        // A value beyond the range of half precision becomes infinite: the check finds it.
+        let kind = file.text(KIND)?.to_owned();
+        Self::checked(file, &kind)
     }
 
     /// Writes the file (beside, then renamed).
@@ -97,22 +106,25 @@ impl Weights {
     /// Sets every variable of the executor, after checking that the two hold exactly the same names and shapes.
     pub fn load_into(&self, executor: &mut Executor) -> Result<()> {
         let graph = executor.graph().clone();
-        let variables = graph.variables();
-        for (name, value) in &variables {
+        if let Some(extra) = self.file.tensors.keys().find(|name| graph.find(name).is_none()) {
+            return Err(Error::file(&self.file.origin, format!("tensor '{extra}' belongs to no layer of the network")));
+        }
+        let names: Vec<String> = graph.variables().iter().map(|(name, _)| (*name).to_owned()).collect();
+        self.set_into(executor, &names)
+    }
+
+    /// Sets the named variables of the executor, after checking that the weights have each of them in its shape.
+    pub fn set_into(&self, executor: &mut Executor, names: &[String]) -> Result<()> {
+        let graph = executor.graph().clone();
+        for name in names {
             let tensor = self.file.tensor(name)?;
-            let expected = graph.shape(*value);
-            if tensor.shape() != expected {
-                let found = tensor.shape();
+            let value = graph.find(name).ok_or_else(|| Error::graph(format!("there is no variable '{name}'")))?;
+            let (found, expected) = (tensor.shape(), graph.shape(value));
+            if found != expected {
                 let message = format!("tensor '{name}' is {found}, the network's configuration asks for {expected}");
                 return Err(Error::file(&self.file.origin, message));
             }
         }
-        if let Some(extra) = self.file.tensors.keys().find(|name| graph.find(name).is_none()) {
-            return Err(Error::file(&self.file.origin, format!("tensor '{extra}' belongs to no layer of the network")));
-        }
-        for (name, _) in variables {
-            executor.set(name, &self.file.tensor(name)?.to_f32())?;
-        }
-        Ok(())
+        names.iter().try_for_each(|name| executor.set(name, &self.file.tensor(name)?.to_f32()))
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::data::{DataMix, Stock, mask_box};
+use super::data::{DataMix, Stock};
 use super::optimizer::{Optimizer, OptimizerValues, append_optimizer};
 use super::run::{Figures, Task};
 use super::schedule::Schedule;
@@ -14,7 +14,7 @@ use crate::device::{Cpu, Device};
 use crate::evaluate::detect_cell;
 use crate::graph::{Executor, Graph, Value};
 use crate::metrics::Statistic;
-use crate::muscle::{Noise, Split, TestCell};
+use crate::muscle::{Noise, Split, TestCell, mask_box};
 use crate::nn::{self, Weights};
 use crate::ops::random::philox::{Stream, key_of};
 
@@ -139,10 +139,7 @@ impl DetectorTask {
 
     /// Starts from given weights instead of random ones.
     pub fn start_from(&mut self, weights: &Weights) -> Result<()> {
-        self.network_variables.iter().try_for_each(|name| match weights.tensors().get(name) {
-            Some(tensor) => self.executor.set(name, &tensor.to_f32()),
-            None => Err(crate::Error::value("weights", format!("have no tensor '{name}'"))),
-        })
+        weights.set_into(&mut self.executor, &self.network_variables)
     }
 
     fn fill_batch(&mut self, step: u64) {

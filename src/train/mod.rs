@@ -6,8 +6,10 @@ mod detector;
 mod optimizer;
 mod run;
 mod schedule;
+mod twitch;
 
 pub use detector::{DetectorRun, DetectorTask};
 pub use optimizer::{Optimizer, OptimizerValues, append_optimizer};
 pub use run::{Figures, Progress, RunOptions, Task, run};
 pub use schedule::Schedule;
+pub use twitch::{TwitchRun, TwitchTask};

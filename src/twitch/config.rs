@@ -23,6 +23,8 @@ pub enum Front {
     /// Signals unmixed from the whole recording with all territories, a 1-D convolution and residual ones; the network's output
     /// is added to the least-squares signal.
     Unmixed {
+        /// Height and width of the recording, pixels.
+        grid: [usize; 2],
         /// Side of the square round a territory's centre whose remaining pixels make the surround signal.
         surround: usize,
         /// Filters.
@@ -82,6 +84,7 @@ impl TwitchConfig {
     pub fn lite() -> Self {
         Self {
             front: Front::Unmixed {
+                grid: [64, 64],
                 surround: 16,
                 width: 48,
                 kernel: 15,
@@ -124,8 +127,14 @@ impl TwitchConfig {
                 }
                 filters.iter().try_for_each(|width| positive("front.crop.filters", *width))
             }
-            Front::Unmixed { surround, width, kernel, residual_kernel, .. } => {
-                let fields = [("surround", surround), ("width", width), ("kernel", kernel), ("residual", residual_kernel)];
+            Front::Unmixed { grid, surround, width, kernel, residual_kernel, .. } => {
+                positive("front.unmixed.grid", grid[0].min(grid[1]))?;
+                let fields = [
+                    ("surround", surround),
+                    ("width", width),
+                    ("kernel", kernel),
+                    ("residual_kernel", residual_kernel),
+                ];
                 fields.into_iter().try_for_each(|(field, value)| positive(&format!("front.unmixed.{field}"), *value))
             }
         }

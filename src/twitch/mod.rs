@@ -2,6 +2,8 @@
 
 mod config;
 mod network;
+mod runner;
 
 pub use config::{Front, TwitchConfig};
 pub use network::{TwitchInput, TwitchNetwork};
+pub use runner::{KIND, MAX_UNITS, TwitchEstimator, box_centre, crop};

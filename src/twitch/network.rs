@@ -42,6 +42,14 @@ pub struct TwitchNetwork {
 }
 
 impl TwitchNetwork {
+    /// Valid rows of the signals, where the network reads recordings.
+    pub fn counts(&self) -> Option<Value> {
+        match self.input {
+            TwitchInput::Recordings { counts, .. } => Some(counts),
+            TwitchInput::Crops(_) => None,
+        }
+    }
+
     /// Appends the network for `batch` crops or recordings (of at most `max_units` units each) to a graph. With `training`, batch
     /// norms use the statistics of the batch.
     pub fn build(g: &mut Graph, config: &TwitchConfig, batch: usize, max_units: usize, training: bool) -> Result<Self> {
@@ -55,8 +63,8 @@ impl TwitchNetwork {
                 let x = crop_front(g, crops, filters, kernels, *stride, norm, &mut stages)?;
                 (TwitchInput::Crops(crops), x, None, None)
             }
-            Front::Unmixed { surround, width, kernel, residual_kernel, dilations } => {
-                let [h, w] = [64, 64];
+            Front::Unmixed { grid, surround, width, kernel, residual_kernel, dilations } => {
+                let [h, w] = *grid;
                 let recordings = g.input("recordings", TensorType::f32([batch, config.frames, h, w, 1]))?;
                 let masks = g.input("masks", TensorType::f32([batch, max_units, h, w]))?;
                 let counts = g.input("counts", TensorType::i32([batch]))?;
@@ -112,7 +120,10 @@ fn crop_front(
     let mut x = crops;
     for (index, (&filters, kernel)) in filters.iter().zip(kernels).enumerate() {
         let norm_name = NORMS.get(index).copied().ok_or_else(|| {
-            crate::Error::value("twitch.front.crop.filters", format!("has {} layers, at most {}", index + 1, NORMS.len()))
+            crate::Error::value(
+                "twitch.front.crop.filters",
+                format!("has {} layers, at most {}", index + 1, NORMS.len()),
+            )
         })?;
         let stride = if index == 0 { stride } else { [1; 3] };
         let attrs = ConvAttrs::same(&g.shape(x).dims()[1..4], kernel, &stride);
@@ -136,11 +147,8 @@ fn conv_1d(
     counts: Value,
 ) -> Result<Value> {
     let reach = (kernel - 1) * dilation;
-    let attrs = ConvAttrs {
-        padding: vec![[reach / 2, reach - reach / 2]],
-        dilation: vec![dilation],
-        ..ConvAttrs::valid(1)
-    };
+    let attrs =
+        ConvAttrs { padding: vec![[reach / 2, reach - reach / 2]], dilation: vec![dilation], ..ConvAttrs::valid(1) };
     let after = After { residual, relu: true, counts: Some(counts), norm: None };
     nn::conv(g, name, x, &[kernel], filters, &attrs, after)
 }
@@ -148,22 +156,23 @@ fn conv_1d(
 /// `gru.forward`, `gru.backward`, concatenated in that order.
 fn bidirectional_gru(g: &mut Graph, config: &TwitchConfig, x: Value, counts: Option<Value>) -> Result<Value> {
     let (inputs, units) = (g.shape(x).last(), config.gru);
-    let mut direction = |name: &str, reverse: bool| {
-        g.scoped(&format!("gru.{name}"), |g| {
-            let bias = if config.reset_after { vec![2, 3 * units] } else { vec![3 * units] };
-            let weights = GruWeights {
-                weight: g.variable("weight", TensorType::f32([inputs, 3 * units]))?,
-                recurrent_weight: g.variable("recurrent_weight", TensorType::f32([units, 3 * units]))?,
-                bias: g.variable("bias", TensorType::f32(bias))?,
-            };
-            let attrs = GruAttrs {
-                reset_after: config.reset_after,
-                reverse,
-                recurrent_activation: config.recurrent_activation,
-            };
-            Ok(g.gru(x, weights, attrs, None, counts)?.0)
-        })
-    };
-    let (forward, backward) = (direction("forward", false)?, direction("backward", true)?);
-    g.concat(&[forward, backward], 2)
+    g.scoped("gru", |g| {
+        let mut direction = |name: &str| {
+            g.scoped(name, |g| {
+                let bias = if config.reset_after { vec![2, 3 * units] } else { vec![3 * units] };
+                Ok(GruWeights {
+                    weight: g.variable("weight", TensorType::f32([inputs, 3 * units]))?,
+                    recurrent_weight: g.variable("recurrent_weight", TensorType::f32([units, 3 * units]))?,
+                    bias: g.variable("bias", TensorType::f32(bias))?,
+                })
+            })
+        };
+        let (forward, backward) = (direction("forward")?, direction("backward")?);
+        let attrs = GruAttrs {
+            reset_after: config.reset_after,
+            reverse: false,
+            recurrent_activation: config.recurrent_activation,
+        };
+        Ok(g.bigru(x, forward, backward, attrs, None, counts)?.0)
+    })
 }

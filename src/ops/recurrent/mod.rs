@@ -22,13 +22,16 @@ mod work;
 pub use grad::GruScanGrad;
 pub use scan::GruScan;
 
+use serde::{Deserialize, Serialize};
+
 use crate::graph::{Graph, Value};
 use crate::ops::conv::Extras;
 use crate::tensor::Shape;
 use crate::{Error, Result};
 
 /// What squashes the gates z and r.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RecurrentActivation {
     /// `1 / (1 + e^-x)`.
     #[default]

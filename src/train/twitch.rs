@@ -1,0 +1,311 @@
+//! Training the twitch estimator from the simulator's stream.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::data::{DataMix, Sample, Stock};
+use super::optimizer::{Optimizer, OptimizerValues, append_optimizer};
+use super::run::{Figures, Task};
+use super::schedule::Schedule;
+use crate::detector::Detector;
+use crate::device::{Cpu, Device};
+use crate::evaluate::signal_cell;
+use crate::graph::{Executor, Graph, Value};
+use crate::metrics::Overlap;
+use crate::muscle::{Noise, Split, TestCell};
+use crate::nn::{self, Weights};
+use crate::ops::random::philox::{Stream, key_of};
+use crate::tensor::TensorType;
+use crate::twitch::{self, Front, TwitchConfig, TwitchEstimator, TwitchInput, TwitchNetwork, box_centre, crop};
+use crate::{Error, Result};
+
+/// A training run of the twitch estimator: with the same values (and detector) it makes the same weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TwitchRun {
+    /// The network.
+    pub network: TwitchConfig,
+    /// The recordings.
+    pub data: DataMix,
+    /// Recordings a step (all their units are trained on), or crops a step where the network reads crops.
+    pub batch: usize,
+    /// Units of a recording at most.
+    pub max_units: usize,
+    /// Share of recordings whose territories are those that the detector finds, with all its errors; the others have the true ones.
+    pub detected_share: f32,
+    /// Steps in all.
+    pub steps: u64,
+    /// Learning rate.
+    pub schedule: Schedule,
+    /// How gradients become steps.
+    pub optimizer: Optimizer,
+    /// Largest norm of all gradients together.
+    pub clip_norm: f32,
+    /// Seed of weights and recordings.
+    pub seed: u64,
+    /// Validation recordings in each of its cells.
+    pub validation_recordings: u32,
+}
+
+impl TwitchRun {
+    /// The run that made the shipped weights, with that many steps.
+    pub fn lite(steps: u64) -> Self {
+        Self {
+            network: TwitchConfig::lite(),
+            data: DataMix::default(),
+            batch: 4,
+            max_units: 40,
+            detected_share: 0.5,
+            steps,
+            schedule: Schedule::Cosine { peak: 2e-3, warmup: 50, steps },
+            optimizer: Optimizer::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 1e-4 },
+            clip_norm: 1.0,
+            seed: 2,
+            validation_recordings: 4,
+        }
+    }
+
+    /// The paper's run: 32 crops round true territories, Adam at 1e-4, gradient norm 1.
+    pub fn paper(steps: u64) -> Self {
+        Self {
+            network: TwitchConfig::paper(),
+            data: DataMix {
+                presets: vec![("paper".to_owned(), 1.0)],
+                clean_share: 1.0,
+                flips: true,
+                recordings: Some(Split::Train.recordings()),
+            },
+            batch: 32,
+            detected_share: 0.0,
+            schedule: Schedule::Constant(1e-4),
+            optimizer: Optimizer::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-7, decay: 0.0 },
+            ..Self::lite(steps)
+        }
+    }
+}
+
+/// A twitch estimator in training.
+pub struct TwitchTask {
+    run: TwitchRun,
+    executor: Executor,
+    network: TwitchNetwork,
+    target: Value,
+    loss: Value,
+    optimizer: OptimizerValues,
+    network_variables: Vec<String>,
+    stock: Stock,
+    detector: Option<Detector>,
+    validation: TwitchEstimator,
+    cpu: Arc<Cpu>,
+    batch: Batch,
+}
+
+/// Host copies of the inputs, reused from step to step.
+struct Batch {
+    recordings: Vec<f32>,
+    masks: Vec<f32>,
+    crops: Vec<f32>,
+    counts: Vec<i32>,
+    targets: Vec<f32>,
+}
+
+impl TwitchTask {
+    /// Builds the training graph and initialises the weights. A run with a share of detected territories needs the detector.
+    pub fn new(device: &Device, run: TwitchRun, detector: Option<Detector>) -> Result<Self> {
+        if run.detected_share > 0.0 && detector.is_none() {
+            let message = "is above 0: give the weights of a trained detector, or set it to 0";
+            return Err(Error::value("detected_share", message));
+        }
+        let Device::Cpu(cpu) = device;
+        let mut g = Graph::new();
+        let network = TwitchNetwork::build(&mut g, &run.network, run.batch, run.max_units, true)?;
+        let network_variables: Vec<String> = g.variables().iter().map(|(name, _)| (*name).to_owned()).collect();
+        let target = g.input("target", TensorType::f32(g.shape(network.signal).clone()))?;
+        let loss = g.amplitude_mse_loss(network.signal, target, network.counts())?;
+        let trained = nn::trainable(&g);
+        let optimizer = append_optimizer(&mut g, loss, &trained, &run.optimizer, run.clip_norm)?;
+        let mut targets = vec![loss, optimizer.gradient_norm];
+        targets.extend(&optimizer.updates);
+        let len = |value: Value| g.ty(value).len();
+        let samples = 400 * 64 * 64;
+        let (recordings, masks, crops) = match network.input {
+            TwitchInput::Recordings { recordings, masks, .. } => (len(recordings), len(masks), 0),
+            TwitchInput::Crops(crops) => (samples, 0, len(crops)),
+        };
+        let batch = Batch {
+            recordings: vec![0.0; recordings],
+            masks: vec![0.0; masks],
+            crops: vec![0.0; crops],
+            counts: vec![0; run.batch],
+            targets: vec![0.0; len(target)],
+        };
+        let mut executor = Executor::new(device, Arc::new(g), &targets)?;
+        nn::initialise(&mut executor, &network_variables, run.seed)?;
+        let stock = Stock::new(&run.data, run.seed, Split::Train)?;
+        let validation = TwitchEstimator::new(device, &run.network)?;
+        Ok(Self {
+            cpu: cpu.clone(),
+            executor,
+            network,
+            target,
+            loss,
+            optimizer,
+            network_variables,
+            stock,
+            detector,
+            validation,
+            batch,
+            run,
+        })
+    }
+
+    /// Starts from given weights instead of random ones.
+    pub fn start_from(&mut self, weights: &Weights) -> Result<()> {
+        weights.set_into(&mut self.executor, &self.network_variables)
+    }
+
+    /// Recordings with all their territories, and the true signals in units of the standardised recording. A territory that answers
+    /// to no true unit gets a silent target, which the loss leaves out.
+    fn fill_recordings(&mut self, step: u64) -> Result<()> {
+        let (units, frames) = (self.run.max_units, self.run.network.frames);
+        let batch = &mut self.batch;
+        let samples = self.stock.fill(&self.cpu, step * self.run.batch as u64, &mut batch.recordings);
+        let each = batch.recordings.len() / self.run.batch;
+        let pixels = batch.masks.len() / (self.run.batch * units);
+        batch.masks.fill(0.0);
+        batch.targets.fill(0.0);
+        let mut draw = Stream::new(key_of(self.run.seed), [0x7717_c400, step as u32, 0]);
+        for (index, sample) in samples.iter().enumerate() {
+            let recording = &batch.recordings[index * each..(index + 1) * each];
+            let territories: Vec<(Vec<u8>, Option<usize>)> = match &mut self.detector {
+                Some(detector) if draw.uniform() < self.run.detected_share => detected(detector, recording, sample)?,
+                _ => sample.units.iter().enumerate().map(|(i, unit)| (unit.mask.clone(), Some(i))).collect(),
+            };
+            batch.counts[index] = territories.len().min(units) as i32;
+            for (slot, (mask, unit)) in territories.iter().take(units).enumerate() {
+                let row = index * units + slot;
+                let plane = &mut batch.masks[row * pixels..(row + 1) * pixels];
+                plane.iter_mut().zip(mask).for_each(|(to, from)| *to = f32::from(*from));
+                if let Some(unit) = unit {
+                    let target = &mut batch.targets[row * frames..(row + 1) * frames];
+                    let train = &sample.units[*unit].twitch_train;
+                    target.iter_mut().zip(train).for_each(|(to, from)| *to = from / sample.deviation);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One crop round the true territory of a random unit of each of `batch` recordings.
+    fn fill_crops(&mut self, step: u64, size: [usize; 2]) {
+        let frames = self.run.network.frames;
+        let batch = &mut self.batch;
+        let each = batch.crops.len() / self.run.batch;
+        let mut draw = Stream::new(key_of(self.run.seed), [0x7717_c401, step as u32, 0]);
+        for index in 0..self.run.batch {
+            let number = step * self.run.batch as u64 + index as u64;
+            let samples = self.stock.fill(&self.cpu, number, &mut batch.recordings);
+            let target = &mut batch.targets[index * frames..(index + 1) * frames];
+            let units = samples.first().map_or(&[][..], |sample| &sample.units[..]);
+            if let (Some(sample), false) = (samples.first(), units.is_empty()) {
+                let unit = &units[draw.below(units.len() as u32) as usize];
+                let crop = crop(&batch.recordings, [64, 64], box_centre(&unit.mask, 64), size);
+                batch.crops[index * each..(index + 1) * each].copy_from_slice(&crop);
+                target.iter_mut().zip(&unit.twitch_train).for_each(|(to, from)| *to = from / sample.deviation);
+            }
+        }
+    }
+}
+
+/// Detected territories, each with the true unit that it overlaps most, if by more than half.
+fn detected(detector: &mut Detector, recording: &[f32], sample: &Sample) -> Result<Vec<(Vec<u8>, Option<usize>)>> {
+    let found = detector.detect(recording)?;
+    let pair = |mask: Vec<u8>| {
+        let overlaps = sample.units.iter().map(|unit| Overlap::of(&mask, &unit.mask).iou()).enumerate();
+        let best = overlaps.max_by(|a, b| a.1.total_cmp(&b.1)).filter(|(_, iou)| *iou > 0.5);
+        (mask, best.map(|(index, _)| index))
+    };
+    Ok(found.into_iter().map(|unit| pair(unit.mask)).collect())
+}
+
+impl Task for TwitchTask {
+    type Config = TwitchRun;
+
+    fn config(&self) -> &TwitchRun {
+        &self.run
+    }
+
+    fn steps(&self) -> u64 {
+        self.run.steps
+    }
+
+    fn batch(&self) -> usize {
+        self.run.batch
+    }
+
+    fn step(&mut self, step: u64) -> Result<Figures> {
+        match (self.network.input, &self.run.network.front) {
+            (TwitchInput::Crops(crops), Front::Crop { size, .. }) => {
+                let size = *size;
+                self.fill_crops(step, size);
+                self.executor.feed_values(crops, &self.batch.crops)?;
+            }
+            (TwitchInput::Recordings { recordings, masks, counts }, _) => {
+                self.fill_recordings(step)?;
+                self.executor.feed_values(recordings, &self.batch.recordings)?;
+                self.executor.feed_values(masks, &self.batch.masks)?;
+                self.executor.feed_values(counts, &self.batch.counts)?;
+            }
+            (TwitchInput::Crops(_), Front::Unmixed { .. }) => {
+                return Err(Error::graph("an unmixed front takes recordings"));
+            }
+        }
+        let rate = self.run.schedule.rate(step);
+        let executor = &mut self.executor;
+        executor.feed_values(self.target, &self.batch.targets)?;
+        executor.feed_values(self.optimizer.rate, &[rate])?;
+        executor.feed_values(self.optimizer.step, &[step as i32 + 1])?;
+        executor.run_fed()?;
+        Ok(vec![
+            ("loss", f64::from(executor.scalar(self.loss)?)),
+            ("gradient_norm", f64::from(executor.scalar(self.optimizer.gradient_norm)?)),
+            ("learning_rate", f64::from(rate)),
+        ])
+    }
+
+    fn validate(&mut self) -> Result<Figures> {
+        self.validation.copy_weights_from(&self.executor)?;
+        let (test, recordings) =
+            (TestCell { units: 25, noise: Noise::Snr { db: 10.0 } }, self.run.validation_recordings);
+        let mut figures: Figures = vec![("score", 0.0)];
+        for preset in ["paper", "hard"] {
+            let names = match preset {
+                "paper" => ["paper_agreement", "paper_least_squares"],
+                _ => ["hard_agreement", "hard_least_squares"],
+            };
+            let report = signal_cell(&mut self.validation, preset, test, recordings, Split::Validation, self.run.seed)?;
+            for (method, name) in [crate::evaluate::NETWORK, crate::evaluate::LEAST_SQUARES].into_iter().zip(names) {
+                let signals = report.given_territories.get(method);
+                let mean = signals.and_then(|report| report.rate_of_agreement).map_or(0.0, |value| value.mean);
+                figures.push((name, mean));
+                if method == crate::evaluate::NETWORK {
+                    figures[0].1 += 0.5 * mean;
+                }
+            }
+        }
+        Ok(figures)
+    }
+
+    fn executor(&self) -> &Executor {
+        &self.executor
+    }
+
+    fn executor_mut(&mut self) -> &mut Executor {
+        &mut self.executor
+    }
+
+    fn weights(&self) -> Result<Weights> {
+        Weights::from_executor(twitch::KIND, &self.run.network, &self.executor, &self.network_variables)
+    }
+}
