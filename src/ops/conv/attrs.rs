@@ -145,10 +145,8 @@ impl Fused {
                 return Err(Error::op(op, format!("the bias must be {expected}, got {bias}")));
             }
         }
-        if let Some(residual) = self.residual_index().map(|i| &inputs[i]) {
-            if residual != y {
-                return Err(Error::op(op, format!("the residual must be {y} as the result is, got {residual}")));
-            }
+        if let Some(residual) = self.residual_index().map(|i| &inputs[i]).filter(|residual| *residual != y) {
+            return Err(Error::op(op, format!("the residual must be {y} as the result is, got {residual}")));
         }
         match self.counts_index() {
             Some(i) => expect_counts(op, &inputs[i], y.shape.first().copied().unwrap_or(1)),

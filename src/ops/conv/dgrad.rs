@@ -111,6 +111,12 @@ impl Op for ConvDgrad {
         }
     }
 
+    fn cpu_kernel(&self, cpu: &Cpu, inputs: &[TensorType], _: &[TensorType]) -> String {
+        let geometry = self.geometry(inputs).map(|(geometry, _)| geometry);
+        let name = |g| cpu::kernel_name(cpu, self.name(), &g, Direction::Backward, self.fused.counts);
+        geometry.map_or_else(|_| self.name().to_owned(), name)
+    }
+
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
         let (geometry, _) = self.geometry_of(args.inputs[0].shape(), args.inputs[1].shape())?;
         let fused = self.fused.take(args.inputs);

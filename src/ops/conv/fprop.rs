@@ -85,6 +85,12 @@ impl Op for Conv {
         }
     }
 
+    fn cpu_kernel(&self, cpu: &Cpu, inputs: &[TensorType], _: &[TensorType]) -> String {
+        let geometry = self.geometry(inputs);
+        let name = |g| cpu::kernel_name(cpu, self.name(), &g, Direction::Forward, self.fused.counts);
+        geometry.map_or_else(|_| self.name().to_owned(), name)
+    }
+
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
         let geometry = Geometry::new(self.name(), &self.attrs, args.inputs[0].shape(), args.inputs[1].shape())?;
         let fused = self.fused.take(args.inputs);

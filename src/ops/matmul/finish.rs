@@ -40,7 +40,7 @@ pub struct Finish<'a> {
 impl Finish<'_> {
     /// Whether tiles can be written by the kernel itself.
     pub fn is_plain(&self) -> bool {
-        self.bias.is_none() && self.residual.is_none() && !self.relu && self.columns % PANEL == 0
+        self.bias.is_none() && self.residual.is_none() && !self.relu && self.columns.is_multiple_of(PANEL)
     }
 
     /// Writes `rows.len()` rows of `panels` panels, beginning at panel `first`; row i goes to `y + rows[i]`.

@@ -44,6 +44,7 @@ pub struct Gemm {
 /// `c (+)= a b` for the columns of `gemm.panels`: `a [m, k]` with rows `lda` apart, `packed` from [`pack_b`], `c [m, n]` with
 /// rows `ldc` apart; `scratch` has [`scratch_len`] elements. Panics if an operand is too small. The sums run over k in
 /// order, so the bits do not depend on how panels are spread over tasks.
+#[allow(clippy::too_many_arguments, reason = "operands, extents and what is fused: all of them are needed")]
 pub fn run(
     isa: Isa,
     gemm: &Gemm,
@@ -54,24 +55,19 @@ pub fn run(
     ldc: usize,
     scratch: &mut [f32],
 ) {
-    let Gemm { m, k, n, ref panels, accumulate } = *gemm;
+    let Gemm { m, k, n, ref panels, .. } = *gemm;
     if m == 0 || panels.is_empty() {
         return;
     }
     let fits = a.len() >= (m - 1) * lda + k && c.len() >= (m - 1) * ldc + n && panels.end <= n.div_ceil(PANEL);
     assert!(fits && packed.len() >= packed_len(k, n) && scratch.len() >= scratch_len(m, k), "gemm: operand too small");
     // SAFETY: the operands hold what the extents say: asserted above.
-    unsafe {
-        run_raw(isa, gemm, a.as_ptr(), lda, packed.as_ptr(), c.as_mut_ptr(), ldc, scratch.as_mut_ptr(), accumulate)
-    }
+    unsafe { run_raw(isa, gemm, a.as_ptr(), lda, packed.as_ptr(), c.as_mut_ptr(), ldc, scratch.as_mut_ptr()) }
 }
 
-/// As [`run`] on pointers, so that tasks can write disjoint columns of one result.
-///
-/// # Safety
-/// As [`run`] checks; and no two tasks at a time may write the same panels of the same rows.
-#[allow(clippy::too_many_arguments, reason = "a matrix product has many")]
-pub unsafe fn run_raw(
+/// Safety: the operands must be as large as [`run`] asserts.
+#[allow(clippy::too_many_arguments, reason = "operands and extents: all of them are needed")]
+unsafe fn run_raw(
     isa: Isa,
     gemm: &Gemm,
     a: *const f32,
@@ -80,9 +76,8 @@ pub unsafe fn run_raw(
     c: *mut f32,
     ldc: usize,
     scratch: *mut f32,
-    accumulate: bool,
 ) {
-    let Gemm { m, k, n, ref panels, .. } = *gemm;
+    let Gemm { m, k, n, ref panels, accumulate } = *gemm;
     let tiling = Tiling::new(isa, m, panels.len());
     let finish = Finish { bias: None, residual: None, relu: false, columns: n };
     let runs = [Run { a: 0, b: 0, len: k }];

@@ -17,7 +17,7 @@ pub const fn packed_len(k: usize, n: usize) -> usize {
 
 /// Distance between k's for `rows` adjacent values that keeps them apart in the cache.
 pub const fn padded_pitch(rows: usize) -> usize {
-    if rows % 64 == 0 { rows + LANES } else { rows }
+    if rows.is_multiple_of(64) { rows + LANES } else { rows }
 }
 
 /// `to[column * pitch + row] = from(row)[column]` for `rows` x `columns`; a null pointer stands for a row of zeros.

@@ -2,6 +2,8 @@
 //! tiles of the kernel that matrix products use; the weight gradient feeds the same kernel from rows of pixels.
 
 mod correlation;
+mod cut;
+mod input;
 mod plan;
 mod run;
 mod weights;
@@ -16,7 +18,7 @@ use crate::ops::{Scratch, Workspace};
 
 pub(crate) use plan::Direction;
 
-use plan::{Plan, weights_len};
+use plan::{Plan, TileAxis, weights_len};
 
 /// Memory for packed weights and packed input.
 pub(super) fn workspace(cpu: &Cpu, g: &Geometry, direction: Direction, counts: bool) -> Workspace {
@@ -25,6 +27,17 @@ pub(super) fn workspace(cpu: &Cpu, g: &Geometry, direction: Direction, counts: b
         packed: Scratch::bytes::<f32>(weights_len(&c)),
         scratch: Scratch::bytes::<f32>(Plan::max_packed(cpu.isa(), &c, counts)),
     }
+}
+
+/// The variant: rows x columns of its tiles and the axis that their rows run along.
+pub(super) fn kernel_name(cpu: &Cpu, op: &str, g: &Geometry, direction: Direction, counts: bool) -> String {
+    let plan = Plan::new(cpu.isa(), &direction.correlation(g, counts), g.n);
+    let axis = match plan.axis {
+        TileAxis::Maps => "maps",
+        TileAxis::Spatial(axis) => ["t", "y", "x"][axis],
+    };
+    let (rows, columns) = (plan.tiling.max_rows(), plan.tiling.panels * PANEL);
+    format!("{op}_f32_{}_{rows}x{columns}_along_{axis}", cpu.isa())
 }
 
 /// Packs `w [kernel.., Cin, Cout]` for the direction.
@@ -45,6 +58,7 @@ pub(super) fn pack(cpu: &Cpu, g: &Geometry, direction: Direction, w: &[f32], pac
 }
 
 /// `to = relu?(correlation(from, weights) + bias + residual)`.
+#[allow(clippy::too_many_arguments, reason = "operands, extents and what is fused: all of them are needed")]
 pub(super) fn correlate(
     cpu: &Cpu,
     g: &Geometry,
@@ -65,7 +79,7 @@ pub(super) fn correlate(
 
 /// Memory for the weight gradient.
 pub(super) fn wgrad_workspace(cpu: &Cpu, g: &Geometry, counts: bool) -> Workspace {
-    Workspace { packed: 0, scratch: weights::Cut::new(g, counts).scratch(cpu.threads()) }
+    Workspace { packed: 0, scratch: cut::Cut::new(g, counts).scratch(cpu.threads()) }
 }
 
 /// `dw = sum over pixels of x^T dy`.
