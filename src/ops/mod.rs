@@ -175,6 +175,6 @@ pub fn count_valid(rows: usize, counts: Option<&[i32]>) -> usize {
 /// Checks a `counts` input against the leading axis of the data: `i32 [G]`, `G` dividing `rows`.
 pub fn expect_counts(op: &str, counts: &TensorType, rows: usize) -> Result<()> {
     use crate::tensor::DType;
-    let ok = counts.dtype == DType::I32 && counts.shape.rank() == 1 && counts.len() > 0 && rows % counts.len() == 0;
+    let ok = counts.dtype == DType::I32 && counts.shape.rank() == 1 && !counts.is_empty() && rows % counts.len() == 0;
     ensure(op, ok, || format!("counts must be i32 [G] with G dividing the {rows} rows, got {counts}"))
 }

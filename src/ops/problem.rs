@@ -101,101 +101,123 @@ pub trait Problem: Debug {
     }
 }
 
-/// Runs the problem on the device and compares outputs with the reference, gradients with finite differences.
-/// An error says what differs, where, and by how much.
-pub fn check<P: Problem>(problem: &P, device: &Device, seed: u64) -> Result<()> {
-    let tensors = problem.inputs(seed);
-    let wide: Vec<Data<f64>> = tensors.iter().map(data).collect::<Result<_>>()?;
-    let narrow: Vec<Data<f32>> = tensors.iter().map(data).collect::<Result<_>>()?;
-    let expected = problem.reference::<f64>(&wide);
-    let honest = problem.reference::<f32>(&narrow);
+/// What a problem must give: worked out once, compared on every device.
+struct Expected {
+    tensors: Vec<Tensor>,
+    outputs: Vec<Vec<f64>>,
+    /// Bounds of the outputs' errors.
+    tolerances: Vec<f64>,
+    /// Gradients of the outputs that the problem is differentiated with.
+    directions: Vec<Tensor>,
+    /// For each differentiable input: finite differences at some elements.
+    gradients: Vec<Vec<(usize, f64)>>,
+    /// Worst relative error of honest `f32` loops.
+    relative: f64,
+}
 
+impl Expected {
+    fn new<P: Problem>(problem: &P, seed: u64) -> Result<Self> {
+        let tensors = problem.inputs(seed);
+        let wide: Vec<Data<f64>> = tensors.iter().map(data).collect::<Result<_>>()?;
+        let narrow: Vec<Data<f32>> = tensors.iter().map(data).collect::<Result<_>>()?;
+        let outputs = problem.reference::<f64>(&wide);
+        let honest = problem.reference::<f32>(&narrow);
+        let (graph, _, values) = graph_of(problem, &tensors)?;
+        if values.len() != outputs.len() {
+            let (found, expected) = (values.len(), outputs.len());
+            return Err(Error::graph(format!("{problem:?}: {found} outputs, the reference has {expected}")));
+        }
+        let direction = |(i, value): (usize, &Value)| random_tensor(graph.ty(*value), seed ^ (0x9e37 + i as u64));
+        let directions: Vec<Tensor> = values.iter().enumerate().map(direction).collect::<Result<_>>()?;
+        let tolerances = outputs
+            .iter()
+            .zip(&honest)
+            .map(|(expected, honest)| tolerance(expected, &honest.iter().map(|v| v.wide()).collect::<Vec<f64>>()));
+        let tolerances = tolerances.collect();
+        let relative = honest.iter().zip(&outputs).map(|(h, e)| relative_error(h, e)).fold(0.0, f64::max);
+        let weights: Vec<Vec<f64>> = directions.iter().map(wide_values).collect::<Result<_>>()?;
+        let differences = |index: usize| finite_differences(problem, &wide, index, &weights);
+        let gradients = problem.differentiable().into_iter().map(differences).collect();
+        Ok(Self { tensors, outputs, tolerances, directions, gradients, relative })
+    }
+
+    fn compare<P: Problem>(&self, problem: &P, device: &Device, seed: u64) -> Result<()> {
+        let (mut graph, inputs, outputs) = graph_of(problem, &self.tensors)?;
+        let wrt: Vec<Value> = problem.differentiable().iter().map(|i| inputs[*i]).collect();
+        let mut targets = outputs.clone();
+        if !wrt.is_empty() {
+            let mut seeds = Vec::new();
+            for (output, direction) in outputs.iter().zip(&self.directions) {
+                if graph.ty(*output).dtype == DType::F32 {
+                    let direction = graph.constant(direction.clone());
+                    seeds.push((*output, direction));
+                }
+            }
+            targets.extend(graph.gradients_from(&seeds, &wrt)?);
+        }
+        let mut executor = Executor::new(device, Arc::new(graph), &targets)?;
+        let feeds: Vec<(Value, &Tensor)> = inputs.iter().copied().zip(&self.tensors).collect();
+        executor.run(&feeds)?;
+        for (i, (output, expected)) in outputs.iter().zip(&self.outputs).enumerate() {
+            let found: Vec<f64> = wide_values(&executor.output(*output)?)?;
+            compare(&format!("{problem:?} seed {seed}: output {i}"), &found, expected, self.tolerances[i])?;
+        }
+        // Twice over the inputs, so that a body that depends on what the arena held is caught.
+        let first: Vec<Tensor> = targets.iter().map(|v| executor.output(*v)).collect::<Result<_>>()?;
+        executor.run(&feeds)?;
+        for (value, first) in targets.iter().zip(&first) {
+            if executor.output(*value)?.bytes() != first.bytes() {
+                return Err(Error::graph(format!("{problem:?} seed {seed}: a second run gives other bits")));
+            }
+        }
+        for (slot, index) in problem.differentiable().into_iter().enumerate() {
+            let gradient = wide_values(&first[outputs.len() + slot])?;
+            let largest = gradient.iter().fold(0.0f64, |a, b| a.max(b.abs()));
+            // Central differences of an f64 function with steps of 1e-5 are good to about 1e-9 of its scale.
+            let bound = largest * (self.relative * 8.0 + 64.0 * f32::EPSILON as f64) + 1e-7 * largest.max(1.0);
+            for &(element, expected) in &self.gradients[slot] {
+                let found = gradient[element];
+                let close = (found - expected).abs() <= bound;
+                if !close {
+                    return Err(Error::graph(format!(
+                        "{problem:?} seed {seed}: gradient of input {index}[{element}] is {found:e}, finite difference \
+                         {expected:e}, bound {bound:e}"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The problem's graph, its inputs and its outputs.
+fn graph_of<P: Problem>(problem: &P, tensors: &[Tensor]) -> Result<(Graph, Vec<Value>, Vec<Value>)> {
     let mut graph = Graph::new();
     let mut inputs = Vec::new();
     for (i, tensor) in tensors.iter().enumerate() {
         inputs.push(graph.input(&format!("input{i}"), tensor.ty().clone())?);
     }
     let outputs = problem.build(&mut graph, &inputs)?;
-    if outputs.len() != expected.len() {
-        return Err(Error::graph(format!("{problem:?}: {} outputs, reference {}", outputs.len(), expected.len())));
-    }
-    let directions: Vec<Tensor> = outputs
-        .iter()
-        .enumerate()
-        .map(|(i, output)| random_tensor(graph.ty(*output), seed ^ (0x9e37 + i as u64)))
-        .collect::<Result<_>>()?;
-    let wrt: Vec<Value> = problem.differentiable().iter().map(|i| inputs[*i]).collect();
-    let mut targets = outputs.clone();
-    if !wrt.is_empty() {
-        let mut seeds = Vec::new();
-        for (output, direction) in outputs.iter().zip(&directions) {
-            if graph.ty(*output).dtype == DType::F32 {
-                let direction = graph.constant(direction.clone());
-                seeds.push((*output, direction));
-            }
-        }
-        targets.extend(graph.gradients_from(&seeds, &wrt)?);
-    }
-    let mut executor = Executor::new(device, Arc::new(graph), &targets)?;
-    let feeds: Vec<(Value, &Tensor)> = inputs.iter().copied().zip(&tensors).collect();
-    executor.run(&feeds)?;
-    for (i, (output, expected)) in outputs.iter().zip(&expected).enumerate() {
-        let found: Vec<f64> = wide_values(&executor.output(*output)?)?;
-        let rounding: Vec<f64> = honest[i].iter().map(|v| v.wide()).collect();
-        compare(&format!("{problem:?} seed {seed}: output {i}"), &found, expected, tolerance(expected, &rounding))?;
-    }
-    if wrt.is_empty() {
-        return Ok(());
-    }
-    // Twice over the inputs, so that a body that depends on what the arena held is caught.
-    let first: Vec<Tensor> = targets.iter().map(|v| executor.output(*v)).collect::<Result<_>>()?;
-    executor.run(&feeds)?;
-    for (value, first) in targets.iter().zip(&first) {
-        if executor.output(*value)?.bytes() != first.bytes() {
-            return Err(Error::graph(format!("{problem:?} seed {seed}: a second run gives other bits")));
-        }
-    }
-    let relative = honest.iter().zip(&expected).map(|(h, e)| relative_error(h, e)).fold(0.0, f64::max);
-    for (slot, index) in problem.differentiable().into_iter().enumerate() {
-        let gradient = wide_values(&first[outputs.len() + slot])?;
-        check_gradient(problem, &wide, index, &directions, &gradient, relative, seed)?;
-    }
-    Ok(())
+    Ok((graph, inputs, outputs))
 }
 
-/// As [`check`] on every instruction set of this machine, with one and with three threads.
-pub fn check_everywhere<P: Problem>(problem: &P, seed: u64) -> Result<()> {
-    for isa in crate::device::cpu::Isa::available() {
-        for threads in [1, 3] {
-            let cpu = crate::device::Cpu::with(threads, isa);
-            check(problem, &Device::Cpu(Arc::new(cpu)), seed)
-                .map_err(|error| Error::graph(format!("[{isa}, {threads} threads] {error}")))?;
-        }
-    }
-    Ok(())
-}
-
-fn check_gradient<P: Problem>(
+/// Central differences of the `f64` reference in the directions, at every element of small inputs and at an even sample of
+/// large ones.
+fn finite_differences<P: Problem>(
     problem: &P,
     inputs: &[Data<f64>],
     index: usize,
-    directions: &[Tensor],
-    gradient: &[f64],
-    relative: f64,
-    seed: u64,
-) -> Result<()> {
-    let directions: Vec<Vec<f64>> = directions.iter().map(wide_values).collect::<Result<_>>()?;
+    directions: &[Vec<f64>],
+) -> Vec<(usize, f64)> {
     let objective = |inputs: &[Data<f64>]| -> f64 {
         let outputs = problem.reference::<f64>(inputs);
-        outputs.iter().zip(&directions).map(|(y, d)| y.iter().zip(d).map(|(y, d)| y * d).sum::<f64>()).sum()
+        outputs.iter().zip(directions).map(|(y, d)| y.iter().zip(d).map(|(y, d)| y * d).sum::<f64>()).sum()
     };
     let len = inputs[index].real().len();
-    // Every element of small inputs; an even sample of large ones, one odd stride through all of it.
+    // One odd stride through all of it.
     let stride = (len / 97).max(1) | 1;
-    let largest = gradient.iter().fold(0.0f64, |a, b| a.max(b.abs()));
-    // Central differences of an f64 function with steps of 1e-5 are good to about 1e-9 of its scale.
-    let bound = largest * (relative * 8.0 + 64.0 * f32::EPSILON as f64) + 1e-7 * largest.max(1.0);
     let mut moved = inputs.to_vec();
+    let mut differences = Vec::new();
     for element in (0..len).step_by(stride) {
         let at = |moved: &mut Vec<Data<f64>>, step: f64| {
             if let Data::Real(values) = &mut moved[index] {
@@ -204,14 +226,30 @@ fn check_gradient<P: Problem>(
             objective(moved)
         };
         let step = 1e-5;
-        let expected = (at(&mut moved, step) - at(&mut moved, -step)) / (2.0 * step);
-        at(&mut moved, 0.0);
-        let found = gradient[element];
-        if !((found - expected).abs() <= bound) {
-            return Err(Error::graph(format!(
-                "{problem:?} seed {seed}: gradient of input {index}[{element}] is {found:e}, finite difference {expected:e}, \
-                 bound {bound:e}"
-            )));
+        let difference = (at(&mut moved, step) - at(&mut moved, -step)) / (2.0 * step);
+        if let Data::Real(values) = &mut moved[index] {
+            values[element] = inputs[index].real()[element];
+        }
+        differences.push((element, difference));
+    }
+    differences
+}
+
+/// Runs the problem on the device and compares outputs with the reference, gradients with finite differences.
+/// An error says what differs, where, and by how much.
+pub fn check<P: Problem>(problem: &P, device: &Device, seed: u64) -> Result<()> {
+    Expected::new(problem, seed)?.compare(problem, device, seed)
+}
+
+/// As [`check`] on every instruction set of this machine, with one and with three threads.
+pub fn check_everywhere<P: Problem>(problem: &P, seed: u64) -> Result<()> {
+    let expected = Expected::new(problem, seed)?;
+    for isa in crate::device::cpu::Isa::available() {
+        for threads in [1, 3] {
+            let cpu = crate::device::Cpu::with(threads, isa);
+            expected
+                .compare(problem, &Device::Cpu(Arc::new(cpu)), seed)
+                .map_err(|error| Error::graph(format!("[{isa}, {threads} threads] {error}")))?;
         }
     }
     Ok(())
