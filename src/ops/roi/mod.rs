@@ -42,7 +42,7 @@ impl LevelRule {
             LevelRule::Fixed(level) => level,
             LevelRule::Size { canonical_px, image, first_level, base_level } => {
                 let area = (b[2] - b[0]) * (b[3] - b[1]);
-                if !(area > 0.0) {
+                if area.is_nan() || area <= 0.0 {
                     return 0;
                 }
                 let image = (image[0] * image[1]) as f32;
