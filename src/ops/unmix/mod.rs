@@ -136,6 +136,7 @@ fn expect_recordings(op: &str, recordings: &TensorType, masks: &TensorType) -> R
     ensure(op, ok, || format!("recordings must be f32 [N,T,H,W,1], got {recordings}"))?;
     let shape = &recordings.shape;
     let (n, height, width) = (shape[0], shape[2], shape[3]);
+    ensure(op, !recordings.is_empty(), || format!("recordings must have frames and pixels, got {recordings}"))?;
     let fits = expect_masks(op, masks)?.shape.dims();
     let fits = fits[0] == n && fits[2] == height && fits[3] == width;
     ensure(op, fits, || format!("masks must be f32 [{n},U,{height},{width}] as the recordings are, got {masks}"))?;
@@ -144,7 +145,7 @@ fn expect_recordings(op: &str, recordings: &TensorType, masks: &TensorType) -> R
 
 fn expect_masks<'a>(op: &str, masks: &'a TensorType) -> Result<&'a TensorType> {
     let ok = masks.dtype == DType::F32 && masks.shape.rank() == 4;
-    ensure(op, ok, || format!("masks must be f32 [N,U,H,W], got {masks}"))?;
+    ensure(op, ok && !masks.is_empty(), || format!("masks must be f32 [N,U,H,W], none of them 0, got {masks}"))?;
     Ok(masks)
 }
 

@@ -215,9 +215,8 @@ impl Scene {
             for t in 0..frames {
                 let mut system: Vec<Vec<R>> =
                     rows.iter().map(|a| rows.iter().map(|b| common(*a, *b)).chain([sums(*a, t)]).collect()).collect();
-                for i in 0..rows.len() {
-                    let added = R::of(ridge as f64) * system[i][i];
-                    system[i][i] += added;
+                for (i, equation) in system.iter_mut().enumerate() {
+                    equation[i] = equation[i] * R::of(1.0 + ridge as f64);
                 }
                 for i in 0..rows.len() {
                     let pivot = system[i].clone();
@@ -288,7 +287,7 @@ impl SvdProblem {
                 .collect();
             let pairs = jacobi(gram);
             for (k, (eigenvalue, vector)) in pairs.iter().enumerate().take(self.components) {
-                if !(eigenvalue.wide() > pairs[0].0.wide() * 4e-6) {
+                if eigenvalue.wide() <= pairs[0].0.wide() * 4e-6 {
                     break;
                 }
                 let scale = R::of(own.len() as f64).map(f64::sqrt);
@@ -330,8 +329,8 @@ fn jacobi<R: Real>(mut a: Vec<Vec<R>>) -> Vec<(R, Vec<R>)> {
                 let cosine = R::of(1.0) / (tangent * tangent + R::of(1.0)).map(f64::sqrt);
                 let sine = tangent * cosine;
                 let turn = |x: R, y: R| (cosine * x - sine * y, sine * x + cosine * y);
-                for k in 0..n {
-                    (a[k][p], a[k][q]) = turn(a[k][p], a[k][q]);
+                for row in &mut a {
+                    (row[p], row[q]) = turn(row[p], row[q]);
                 }
                 for k in 0..n {
                     (a[p][k], a[q][k]) = turn(a[p][k], a[q][k]);
@@ -371,12 +370,12 @@ pub struct PeakProblem {
 fn over_peak<R: Real>(signals: &[R], [rows, frames, channels]: [usize; 3]) -> Vec<Vec<R>> {
     let mut peaks = vec![R::of(1.0); rows];
     let mut scaled = vec![R::of(0.0); signals.len()];
-    for row in 0..rows {
+    for (row, kept) in peaks.iter_mut().enumerate() {
         let at = row * frames * channels..(row + 1) * frames * channels;
         let first = signals[at.clone()].iter().step_by(channels);
         let peak = first.fold(R::of(0.0), |a, b| a.max(b.map(f64::abs)));
         if peak.wide() >= 1e-6 {
-            peaks[row] = peak;
+            *kept = peak;
             scaled[at.clone()].iter_mut().zip(&signals[at]).for_each(|(y, x)| *y = *x / peak);
         }
     }

@@ -61,16 +61,16 @@ impl Op for MaskedSvd {
 
     fn cpu_workspace(&self, cpu: &Cpu, inputs: &[TensorType], _: &[TensorType]) -> Workspace {
         let Ok(extents) = self.extents(inputs) else { return Workspace::default() };
-        let indices = Scratch::bytes::<i32>(cpu.threads() * extents.pixels());
+        let runs = Scratch::bytes::<i32>(cpu.threads() * cpu::run_scratch(&extents));
         let floats = Scratch::bytes::<f32>(cpu.threads() * cpu::svd_scratch(&extents));
-        Workspace { packed: 0, scratch: indices + floats }
+        Workspace { packed: 0, scratch: runs + floats }
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
         let (recordings, masks) = (&args.inputs[0], &args.inputs[1]);
         let extents = expect_recordings(self.name(), recordings.ty(), masks.ty())?;
         let mut scratch = Scratch::new(args.scratch);
-        let indices = scratch.take::<i32>(cpu.threads() * extents.pixels());
+        let runs = scratch.take::<i32>(cpu.threads() * cpu::run_scratch(&extents));
         let floats = scratch.take::<f32>(cpu.threads() * cpu::svd_scratch(&extents));
         let job = cpu::SvdJob {
             extents,
@@ -80,7 +80,7 @@ impl Op for MaskedSvd {
             reference: args.inputs[2].f32(),
             counts: args.inputs.get(3).map(Input::i32),
         };
-        cpu::masked_svd(cpu, &job, args.outputs[0].f32(), indices, floats);
+        cpu::masked_svd(cpu, &job, args.outputs[0].f32(), runs, floats);
         Ok(())
     }
 }

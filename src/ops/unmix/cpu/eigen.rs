@@ -2,6 +2,7 @@
 
 use super::gram::{dot, orthogonalise, symmetric_times};
 use crate::device::cpu::Isa;
+use crate::ops::per_isa::per_isa;
 
 /// Longest basis.
 pub(in crate::ops::unmix) const LANCZOS_STEPS: usize = 40;
@@ -49,13 +50,14 @@ pub(super) fn largest_eigenpairs(
         let length = norm(isa, next);
         if length > INVARIANT * trace && length > 0.5 * first {
             beside[step] = length;
-            next.iter_mut().for_each(|x| *x = (*x as f64 / length) as f32);
+            let factor = (1.0 / length) as f32;
+            next.iter_mut().for_each(|x| *x *= factor);
         } else {
             fresh_direction(isa, known, side, step + 1, next);
         }
     }
     let mut rotations = [[0.0f64; LANCZOS_STEPS]; LANCZOS_STEPS];
-    tridiagonal(&mut diagonal[..steps], &mut beside[..steps], &mut rotations);
+    tridiagonal(isa, &mut diagonal[..steps], &mut beside[..steps], &mut rotations);
     let mut order: [usize; LANCZOS_STEPS] = std::array::from_fn(|i| i);
     order[..steps].sort_by(|a, b| diagonal[*b].total_cmp(&diagonal[*a]).then(a.cmp(b)));
     let found = steps.min(values.len());
@@ -90,57 +92,60 @@ fn fresh_direction(isa: Isa, basis: &[f32], side: usize, number: usize, x: &mut 
         orthogonalise(isa, basis, x, &mut parts[..known]);
         let length = norm(isa, x);
         if length > 0.0 {
-            x.iter_mut().for_each(|x| *x = (*x as f64 / length) as f32);
+            let factor = (1.0 / length) as f32;
+            x.iter_mut().for_each(|x| *x *= factor);
         }
     }
 }
 
-/// Eigenvalues of the symmetric tridiagonal matrix with `beside[i]` between `diagonal[i]` and `diagonal[i + 1]`, left in
-/// `diagonal`, and eigenvectors in the rows of `rotations`: implicit QL with Wilkinson's shift.
-fn tridiagonal<const N: usize>(diagonal: &mut [f64], beside: &mut [f64], rotations: &mut [[f64; N]; N]) {
-    let n = diagonal.len();
-    rotations
-        .iter_mut()
-        .enumerate()
-        .for_each(|(i, row)| row.iter_mut().enumerate().for_each(|(j, x)| *x = (i == j) as u8 as f64));
-    for low in 0..n {
-        // Two or three sweeps an eigenvalue are usual; the bound only guards against values that are not finite.
-        for _ in 0..64 {
-            let small = |i: usize| beside[i].abs() <= f64::EPSILON * (diagonal[i].abs() + diagonal[i + 1].abs());
-            let high = (low..n - 1).find(|i| small(*i)).unwrap_or(n - 1);
-            if high == low {
-                break;
-            }
-            let half = (diagonal[low + 1] - diagonal[low]) / (2.0 * beside[low]);
-            let shift = diagonal[low] - beside[low] / (half + half.hypot(1.0).copysign(half));
-            let (mut sine, mut cosine, mut carried) = (1.0, 1.0, 0.0);
-            let mut bulge = diagonal[high] - shift;
-            let mut split = false;
-            for i in (low..high).rev() {
-                let (f, b) = (sine * beside[i], cosine * beside[i]);
-                let radius = f.hypot(bulge);
-                beside[i + 1] = radius;
-                if radius == 0.0 {
-                    diagonal[i + 1] -= carried;
-                    beside[high] = 0.0;
-                    split = true;
+per_isa! {
+    /// Eigenvalues of the symmetric tridiagonal matrix with `beside[i]` between `diagonal[i]` and `diagonal[i + 1]`, left in
+    /// `diagonal`, and eigenvectors in the rows of `rotations`: implicit QL with Wilkinson's shift.
+    fn tridiagonal[const N: usize](diagonal: &mut [f64], beside: &mut [f64], rotations: &mut [[f64; N]; N]) {
+        let n = diagonal.len();
+        rotations
+            .iter_mut()
+            .enumerate()
+            .for_each(|(i, row)| row.iter_mut().enumerate().for_each(|(j, x)| *x = (i == j) as u8 as f64));
+        for low in 0..n {
+            // Two or three sweeps an eigenvalue are usual; the bound only guards against values that are not finite.
+            for _ in 0..64 {
+                let small = |i: usize| beside[i].abs() <= f64::EPSILON * (diagonal[i].abs() + diagonal[i + 1].abs());
+                let high = (low..n - 1).find(|i| small(*i)).unwrap_or(n - 1);
+                if high == low {
                     break;
                 }
-                (sine, cosine) = (f / radius, bulge / radius);
-                let g = diagonal[i + 1] - carried;
-                let r = (diagonal[i] - g) * sine + 2.0 * cosine * b;
-                carried = sine * r;
-                diagonal[i + 1] = g + carried;
-                bulge = cosine * r - b;
-                let (upper, lower) = rotations.split_at_mut(i + 1);
-                for (x, y) in upper[i].iter_mut().zip(&mut lower[0]) {
-                    (*x, *y) = (cosine * *x - sine * *y, sine * *x + cosine * *y);
+                let half = (diagonal[low + 1] - diagonal[low]) / (2.0 * beside[low]);
+                let shift = diagonal[low] - beside[low] / (half + (half * half + 1.0).sqrt().copysign(half));
+                let (mut sine, mut cosine, mut carried) = (1.0, 1.0, 0.0);
+                let mut bulge = diagonal[high] - shift;
+                let mut split = false;
+                for i in (low..high).rev() {
+                    let (f, b) = (sine * beside[i], cosine * beside[i]);
+                    let radius = (f * f + bulge * bulge).sqrt();
+                    beside[i + 1] = radius;
+                    if radius == 0.0 {
+                        diagonal[i + 1] -= carried;
+                        beside[high] = 0.0;
+                        split = true;
+                        break;
+                    }
+                    (sine, cosine) = (f / radius, bulge / radius);
+                    let g = diagonal[i + 1] - carried;
+                    let r = (diagonal[i] - g) * sine + 2.0 * cosine * b;
+                    carried = sine * r;
+                    diagonal[i + 1] = g + carried;
+                    bulge = cosine * r - b;
+                    let (upper, lower) = rotations.split_at_mut(i + 1);
+                    for (x, y) in upper[i].iter_mut().zip(&mut lower[0]) {
+                        (*x, *y) = (cosine * *x - sine * *y, sine * *x + cosine * *y);
+                    }
                 }
-            }
-            if !split {
-                diagonal[low] -= carried;
-                beside[low] = bulge;
-                beside[high] = 0.0;
+                if !split {
+                    diagonal[low] -= carried;
+                    beside[low] = bulge;
+                    beside[high] = 0.0;
+                }
             }
         }
     }

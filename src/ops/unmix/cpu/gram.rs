@@ -1,6 +1,7 @@
-//! Gram matrices.
+//! Gram matrices, and the products that Lanczos' iteration is made of.
 
 use crate::device::cpu::Isa;
+use crate::device::cpu::simd::{LANES, Portable, Simd};
 use crate::ops::per_isa::per_isa;
 
 /// Columns are padded to a multiple of this.
@@ -10,54 +11,74 @@ pub(super) const PAD: usize = 32;
 pub(super) fn gram(isa: Isa, a: &[f32], n: usize, g: &mut [f32]) {
     #[cfg(target_arch = "x86_64")]
     {
+        use crate::device::cpu::simd::{Avx2, Avx512};
+
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
         fn avx512(a: &[f32], n: usize, g: &mut [f32]) {
-            gram_tiles::<8, 32, true>(a, n, g);
+            // SAFETY: the instruction set is there, as the caller says.
+            unsafe { upper_tiles::<Avx512, 8, 2>(a, n, g) }
         }
         #[target_feature(enable = "avx2,fma")]
         fn avx2(a: &[f32], n: usize, g: &mut [f32]) {
-            gram_tiles::<4, 16, true>(a, n, g);
+            // SAFETY: as above.
+            unsafe { upper_tiles::<Avx2, 4, 1>(a, n, g) }
         }
         match isa {
             // SAFETY: `Cpu` hands out only instruction sets that `Isa::detect` found.
-            Isa::Avx512 => return unsafe { avx512(a, n, g) },
+            Isa::Avx512 => unsafe { avx512(a, n, g) },
             // SAFETY: as above.
-            Isa::Avx2 => return unsafe { avx2(a, n, g) },
-            Isa::Portable => {}
+            Isa::Avx2 => unsafe { avx2(a, n, g) },
+            // SAFETY: arrays work everywhere.
+            Isa::Portable => unsafe { upper_tiles::<Portable, 2, 1>(a, n, g) },
         }
     }
-    let _ = isa;
-    gram_tiles::<4, 8, false>(a, n, g);
-}
-
-#[inline(always)]
-fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
-    if FUSED { a.mul_add(b, c) } else { a * b + c }
-}
-
-/// Tiles of `M x N` results in registers, one row of `a` added at a time; the upper triangle is computed and mirrored.
-#[inline(always)]
-fn gram_tiles<const M: usize, const N: usize, const FUSED: bool>(a: &[f32], n: usize, g: &mut [f32]) {
-    for j in (0..n).step_by(N) {
-        for i in (0..j + N).step_by(M) {
-            let mut tile = [[0.0f32; N]; M];
-            for row in a.chunks_exact(n) {
-                let right: &[f32; N] = row[j..].first_chunk().expect("n is a multiple of the tile");
-                let left: &[f32; M] = row[i..].first_chunk().expect("n is a multiple of the tile");
-                for (tile, left) in tile.iter_mut().zip(left) {
-                    for (sum, right) in tile.iter_mut().zip(right) {
-                        *sum = multiply_add::<FUSED>(*left, *right, *sum);
-                    }
-                }
-            }
-            for (line, tile) in tile.iter().enumerate() {
-                g[(i + line) * n + j..][..N].copy_from_slice(tile);
-            }
-        }
+    #[cfg(not(target_arch = "x86_64"))]
+    // SAFETY: arrays work everywhere.
+    unsafe {
+        let _ = isa;
+        upper_tiles::<Portable, 2, 1>(a, n, g);
     }
     for i in 0..n {
         for j in i + 1..n {
             g[j * n + i] = g[i * n + j];
+        }
+    }
+}
+
+/// All tiles of `M` rows and `N` vectors that reach the upper triangle; the sums stay in registers, one row of `a` is
+/// added at a time.
+///
+/// # Safety
+/// The instruction set of `S` must be present.
+#[inline(always)]
+unsafe fn upper_tiles<S: Simd, const M: usize, const N: usize>(a: &[f32], n: usize, g: &mut [f32]) {
+    let width = N * LANES;
+    assert!(n.is_multiple_of(width) && width.is_multiple_of(M) && a.len().is_multiple_of(n) && g.len() == n * n);
+    for j in (0..n).step_by(width) {
+        for i in (0..j + width).step_by(M) {
+            // SAFETY: by the checks above, rows of the tile and of `a` lie inside their slices.
+            unsafe {
+                let mut tile = [[S::splat(0.0); N]; M];
+                let (mut row, end) = (a.as_ptr(), a.as_ptr().add(a.len()));
+                while row < end {
+                    let mut right = [S::splat(0.0); N];
+                    for (k, right) in right.iter_mut().enumerate() {
+                        *right = S::load(row.add(j + k * LANES));
+                    }
+                    for (line, sums) in tile.iter_mut().enumerate() {
+                        let left = S::splat(*row.add(i + line));
+                        for (sum, right) in sums.iter_mut().zip(right) {
+                            *sum = S::mul_add(left, right, *sum);
+                        }
+                    }
+                    row = row.add(n);
+                }
+                for (line, sums) in tile.iter().enumerate() {
+                    for (k, sum) in sums.iter().enumerate() {
+                        S::store(g.as_mut_ptr().add((i + line) * n + j + k * LANES), *sum);
+                    }
+                }
+            }
         }
     }
 }

@@ -9,10 +9,10 @@ mod svd;
 pub(super) use eigen::LANCZOS_STEPS;
 pub(super) use regions::{REGION_WEIGHTS, RegionJob, region_means};
 pub(super) use solve::{UnmixJob, UnmixScratch, least_squares_unmix, unmix_scratch};
-pub(super) use svd::{MAX_COMPONENTS, SvdJob, masked_svd, svd_scratch};
+pub(super) use svd::{MAX_COMPONENTS, SvdJob, masked_svd, run_scratch, svd_scratch};
 
 use crate::device::Cpu;
-use crate::device::cpu::SendPtr;
+use crate::ops::disjoint::Disjoint;
 
 /// Whether a pixel of a mask belongs to it.
 #[inline(always)]
@@ -32,11 +32,11 @@ pub(super) fn scale_to_peak(
     scaled: &mut [f32],
     peaks: &mut [f32],
 ) {
-    let output = SendPtr(scaled.as_mut_ptr());
+    let scaled = Disjoint::new(scaled, row);
     cpu.parallel_chunks(peaks, 1, |index, peak| {
         let signals = &signals[index * row..][..row];
-        // SAFETY: `scaled` has a row for each peak; each task has its own.
-        let scaled = unsafe { std::slice::from_raw_parts_mut(output.get().add(index * row), row) };
+        // SAFETY: each task has its own row.
+        let scaled = unsafe { scaled.run(index) };
         let largest = signals.iter().step_by(channels).fold(0.0f32, |a, b| a.max(b.abs()));
         if largest < NO_PEAK {
             scaled.fill(0.0);

@@ -2,15 +2,15 @@
 
 use super::covered;
 use crate::device::Cpu;
-use crate::device::cpu::SendPtr;
+use crate::device::cpu::Isa;
+use crate::device::cpu::simd::{LANES, Portable, Simd};
+use crate::ops::disjoint::Disjoint;
 use crate::ops::is_valid_row;
-use crate::ops::per_isa::per_isa;
 use crate::ops::unmix::Extents;
 use crate::ops::unmix::regions::REGIONS;
 
 /// Planes of weights: exclusive part, surround, shared part. The mask is the first and the last together.
 pub(in crate::ops::unmix) const REGION_WEIGHTS: usize = 3;
-const LANES: usize = 16;
 
 pub(in crate::ops::unmix) struct RegionJob<'a> {
     pub extents: Extents,
@@ -43,11 +43,16 @@ impl Window {
     /// The smallest one that holds the mask.
     fn of_mask(mask: &[f32], width: usize) -> Option<Self> {
         let mut found: Option<Self> = None;
-        for (i, _) in mask.iter().enumerate().filter(|(_, value)| covered(**value)) {
-            let (y, x) = (i / width, i % width);
-            let window = found.get_or_insert(Self { rows: [y, y + 1], columns: [x, x + 1] });
-            window.rows[1] = y + 1;
-            window.columns = [window.columns[0].min(x), window.columns[1].max(x + 1)];
+        for (y, line) in mask.chunks_exact(width).enumerate() {
+            // Most rows of an image hold nothing of a mask.
+            if !line.iter().fold(false, |any, value| any | covered(*value)) {
+                continue;
+            }
+            for (x, _) in line.iter().enumerate().filter(|(_, value)| covered(**value)) {
+                let window = found.get_or_insert(Self { rows: [y, y + 1], columns: [x, x + 1] });
+                window.rows[1] = y + 1;
+                window.columns = [window.columns[0].min(x), window.columns[1].max(x + 1)];
+            }
         }
         found
     }
@@ -93,15 +98,12 @@ pub(in crate::ops::unmix) fn region_means(
             covers.iter_mut().zip(mask).for_each(|(count, value)| *count = count.saturating_add(covered(*value) as u8));
         }
     });
-    let (covers, weights) = (&*covers, SendPtr(weights.as_mut_ptr()));
-    let per_worker = REGION_WEIGHTS * pixels;
-    let output = SendPtr(output.as_mut_ptr());
+    let covers = &*covers;
+    let weights = Disjoint::new(weights, REGION_WEIGHTS * pixels);
+    let output = Disjoint::new(output, frames * REGIONS);
     cpu.parallel(rows, |row, worker| {
         // SAFETY: each task has its own row of the output, each worker its own weights.
-        let (output, weights) = unsafe {
-            let output = std::slice::from_raw_parts_mut(output.get().add(row * frames * REGIONS), frames * REGIONS);
-            (output, std::slice::from_raw_parts_mut(weights.get().add(worker * per_worker), per_worker))
-        };
+        let (output, weights) = unsafe { (output.run(row), weights.run(worker)) };
         let n = row / units;
         let mask = &job.masks[row * pixels..][..pixels];
         let valid = is_valid_row(row, rows, job.counts);
@@ -113,7 +115,7 @@ pub(in crate::ops::unmix) fn region_means(
         let window = bounds.union(&crop).widened(width);
         let sizes = fill_weights(mask, &covers[n * pixels..][..pixels], width, window, crop, weights);
         let recording = &job.recordings[n * frames * pixels..][..frames * pixels];
-        region_sums(cpu.isa(), recording, pixels, width, window, weights, output);
+        region_sums(cpu.isa(), &Sums { recording, pixels, image_width: width, window, weights }, output);
         to_means(output, sizes);
     });
 }
@@ -143,53 +145,94 @@ fn fill_weights(
     sizes
 }
 
-per_isa! {
-    /// For every frame the weighted sums over the window: `sums[frame] = [exclusive, surround, shared, unused]`.
-    fn region_sums[](
-        recording: &[f32],
-        pixels: usize,
-        image_width: usize,
-        window: Window,
-        weights: &[f32],
-        sums: &mut [f32],
-    ) {
-        let (height, width) = (window.height(), window.width());
-        let plane = height * width;
-        let (exclusive, rest) = weights.split_at(plane);
-        let (surround, rest) = rest.split_at(plane);
-        let shared = &rest[..plane];
-        let start = window.rows[0] * image_width + window.columns[0];
-        for (frame, sums) in recording.chunks_exact(pixels).zip(sums.chunks_exact_mut(REGIONS)) {
-            let mut lanes = [[0.0f32; LANES]; REGION_WEIGHTS];
+/// What the sums of a unit are made from.
+struct Sums<'a> {
+    recording: &'a [f32],
+    pixels: usize,
+    image_width: usize,
+    window: Window,
+    weights: &'a [f32],
+}
+
+/// For every frame the weighted sums over the window: `sums[frame] = [exclusive, surround, shared, unused]`.
+fn region_sums(isa: Isa, job: &Sums<'_>, sums: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use crate::device::cpu::simd::{Avx2, Avx512};
+
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+        fn avx512(job: &Sums<'_>, sums: &mut [f32]) {
+            // SAFETY: the instruction set is there, as the caller says.
+            unsafe { window_sums::<Avx512>(job, sums) }
+        }
+        #[target_feature(enable = "avx2,fma")]
+        fn avx2(job: &Sums<'_>, sums: &mut [f32]) {
+            // SAFETY: as above.
+            unsafe { window_sums::<Avx2>(job, sums) }
+        }
+        match isa {
+            // SAFETY: `Cpu` hands out only instruction sets that `Isa::detect` found.
+            Isa::Avx512 => return unsafe { avx512(job, sums) },
+            // SAFETY: as above.
+            Isa::Avx2 => return unsafe { avx2(job, sums) },
+            Isa::Portable => {}
+        }
+    }
+    let _ = isa;
+    // SAFETY: arrays work everywhere.
+    unsafe { window_sums::<Portable>(job, sums) }
+}
+
+/// # Safety
+/// The instruction set of `S` must be present.
+#[inline(always)]
+unsafe fn window_sums<S: Simd>(job: &Sums<'_>, sums: &mut [f32]) {
+    let (height, width) = (job.window.height(), job.window.width());
+    let plane = height * width;
+    let start = job.window.rows[0] * job.image_width + job.window.columns[0];
+    let (whole, tail) = (width / LANES * LANES, width % LANES);
+    assert!(job.weights.len() >= REGION_WEIGHTS * plane);
+    assert!(job.window.rows[1] * job.image_width <= job.pixels && job.window.columns[1] <= job.image_width);
+    for (frame, sums) in job.recording.chunks_exact(job.pixels).zip(sums.chunks_exact_mut(REGIONS)) {
+        // SAFETY: the window lies inside the frame and has its weights, as checked.
+        unsafe {
+            let mut lanes = [S::splat(0.0); REGION_WEIGHTS];
             for line in 0..height {
-                let x = &frame[start + line * image_width..][..width];
-                let span = line * width..(line + 1) * width;
-                let w = [&exclusive[span.clone()], &surround[span.clone()], &shared[span]];
-                for (lanes, w) in lanes.iter_mut().zip(w) {
-                    let (whole, tail) = x.as_chunks::<LANES>();
-                    let (w, w_tail) = w.as_chunks::<LANES>();
-                    for (x, w) in whole.iter().zip(w) {
-                        for lane in 0..LANES {
-                            lanes[lane] += x[lane] * w[lane];
-                        }
+                let x = frame.as_ptr().add(start + line * job.image_width);
+                let w = job.weights.as_ptr().add(line * width);
+                for column in (0..whole).step_by(LANES) {
+                    let x = S::load(x.add(column));
+                    for (region, lanes) in lanes.iter_mut().enumerate() {
+                        *lanes = S::mul_add(x, S::load(w.add(region * plane + column)), *lanes);
                     }
-                    for ((lane, x), w) in lanes.iter_mut().zip(tail).zip(w_tail) {
-                        *lane += x * w;
+                }
+                if tail > 0 {
+                    let x = S::load_first(x.add(whole), tail);
+                    for (region, lanes) in lanes.iter_mut().enumerate() {
+                        *lanes = S::mul_add(x, S::load_first(w.add(region * plane + whole), tail), *lanes);
                     }
                 }
             }
-            for (sum, lanes) in sums.iter_mut().zip(&mut lanes) {
-                let mut width = LANES;
-                while width > 1 {
-                    width /= 2;
-                    for i in 0..width {
-                        lanes[i] += lanes[i + width];
-                    }
-                }
-                *sum = lanes[0];
+            for (sum, lanes) in sums.iter_mut().zip(lanes) {
+                let mut values = [0.0f32; LANES];
+                S::store(values.as_mut_ptr(), lanes);
+                *sum = fold(values);
             }
         }
     }
+}
+
+/// The sum, halves added to halves.
+#[inline(always)]
+fn fold(mut values: [f32; LANES]) -> f32 {
+    let mut width = LANES;
+    while width > 1 {
+        width /= 2;
+        for i in 0..width {
+            values[i] += values[i + width];
+        }
+    }
+    values[0]
 }
 
 /// Sums `[exclusive, surround, shared, _]` to means `[mask, exclusive, surround, shared]`.

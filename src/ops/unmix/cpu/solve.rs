@@ -3,6 +3,7 @@
 use super::covered;
 use crate::device::Cpu;
 use crate::device::cpu::SendPtr;
+use crate::ops::disjoint::Disjoint;
 use crate::ops::per_isa::per_isa;
 use crate::tensor::Shape;
 
@@ -63,7 +64,9 @@ pub(in crate::ops::unmix) fn least_squares_unmix(
         factorise(bits, words, valid(n), units, job.ridge, factors, sizes);
     });
     let factors = &*scratch.factors;
-    let (solutions, output) = (SendPtr(scratch.solutions.as_mut_ptr()), SendPtr(output.as_mut_ptr()));
+    let solutions = Disjoint::new(scratch.solutions, units * BLOCK);
+    // A task writes a part of every unit's row.
+    let output = SendPtr(output.as_mut_ptr());
     let blocks = frames.div_ceil(BLOCK);
     cpu.parallel(recordings * blocks, |task, worker| {
         let (n, block) = (task / blocks, task % blocks);
@@ -71,7 +74,7 @@ pub(in crate::ops::unmix) fn least_squares_unmix(
         let len = BLOCK.min(frames - start);
         let (factors, sizes) = factors[n * units * (units + 1)..][..units * (units + 1)].split_at(units * units);
         // SAFETY: each worker has its own part.
-        let x = unsafe { std::slice::from_raw_parts_mut(solutions.get().add(worker * units * BLOCK), units * BLOCK) };
+        let x = unsafe { solutions.run(worker) };
         for (unit, x) in x.chunks_exact_mut(BLOCK).enumerate().take(count) {
             let means = &job.means[((n * units + unit) * frames + start) * job.channels..];
             x.fill(0.0);
