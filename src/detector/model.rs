@@ -212,8 +212,10 @@ pub fn training(
 
     let roi_counts = (!config.padded_rows).then_some(targets.counts);
     let (logits, deltas) = network::box_head(g, config, &trunk, targets.rois, roi_counts, norms.rest, &mut stages)?;
-    stages.insert("class_logits".to_owned(), g.reshape(logits, [batch, config.rois_per_image, CLASSES])?);
-    stages.insert("bbox_deltas".to_owned(), g.reshape(deltas, [batch, config.rois_per_image, CLASSES, 4])?);
+    let logits = g.reshape(logits, [batch, config.rois_per_image, CLASSES])?;
+    let deltas = g.reshape(deltas, [batch, config.rois_per_image, CLASSES, 4])?;
+    stages.insert("class_logits".to_owned(), logits);
+    stages.insert("bbox_deltas".to_owned(), deltas);
     let mut losses = vec![
         ("rpn_class", g.rpn_class_loss(trunk.rpn_logits, rpn_targets.0)?),
         ("rpn_bbox", g.rpn_box_loss(trunk.rpn_deltas, rpn_targets.1, rpn_targets.0)?),
@@ -227,6 +229,7 @@ pub fn training(
             let logits = network::mask_head(g, config, head, &trunk, targets.rois, None, norms.rest, &mut stages)?;
             let side = 2 * head.pool;
             let logits = g.reshape(logits, [batch, config.rois_per_image, side, side, CLASSES])?;
+            stages.insert("mask_logits".to_owned(), logits);
             stages.insert("mask_probs".to_owned(), g.sigmoid(logits)?);
             g.slice(logits, 1, 0, max_positives, 1)?
         } else {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::data::{DataMix, Stock};
-use super::optimizer::{Optimizer, OptimizerValues, append_optimizer};
+use super::optimizer::{Clip, Optimizer, OptimizerValues, append_optimizer};
 use super::run::{Figures, Task};
 use super::schedule::Schedule;
 use crate::Result;
@@ -111,7 +111,7 @@ impl DetectorTask {
         let network_variables: Vec<String> = g.variables().iter().map(|(name, _)| (*name).to_owned()).collect();
         let mut trained = nn::trainable(&g);
         trained.retain(|name| !run.frozen.iter().any(|part| name.starts_with(part.as_str())));
-        let optimizer = append_optimizer(&mut g, values.total, &trained, &run.optimizer, run.clip_norm)?;
+        let optimizer = append_optimizer(&mut g, values.total, &trained, &run.optimizer, Clip::Global(run.clip_norm))?;
         let mut targets: Vec<Value> = values.losses.iter().map(|(_, value)| *value).collect();
         targets.extend([values.total, optimizer.gradient_norm]);
         targets.extend(&optimizer.updates);

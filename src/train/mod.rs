@@ -9,7 +9,7 @@ mod schedule;
 mod twitch;
 
 pub use detector::{DetectorRun, DetectorTask};
-pub use optimizer::{Optimizer, OptimizerValues, append_optimizer};
+pub use optimizer::{Clip, Optimizer, OptimizerValues, append_optimizer};
 pub use run::{Figures, Progress, RunOptions, Task, run};
 pub use schedule::Schedule;
 pub use twitch::{TwitchRun, TwitchTask};

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::Result;
 use crate::graph::{Graph, Value};
 use crate::ops::optim::{AdamAttrs, SgdAttrs};
-use crate::tensor::TensorType;
+use crate::tensor::{Tensor, TensorType};
 
 /// How gradients become steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +32,30 @@ pub enum Optimizer {
     },
 }
 
+/// How gradients are limited before a step.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Clip {
+    /// They are taken as they are.
+    None,
+    /// All scaled alike, so that the norm of all together is at most this (standalone Keras; the paper's time).
+    Global(f32),
+    /// Each tensor scaled so that its own norm is at most this (what tf.keras calls `clipnorm`).
+    PerTensor(f32),
+}
+
+impl Clip {
+    /// Gradients, and what the optimizer multiplies them by.
+    fn append(self, g: &mut Graph, gradients: Vec<Value>, norm: Value) -> Result<(Vec<Value>, Value)> {
+        let one = |g: &mut Graph| Ok(g.constant(Tensor::new([1], &[1.0f32])?));
+        match self {
+            Clip::None => Ok((gradients, one(g)?)),
+            Clip::Global(limit) => Ok((gradients, g.clip_scale(norm, limit)?)),
+            Clip::PerTensor(limit) => Ok((g.clip_per_tensor(&gradients, limit)?, one(g)?)),
+        }
+    }
+}
+
 /// What [`append_optimizer`] adds to a graph.
 #[derive(Clone, Debug)]
 pub struct OptimizerValues {
@@ -45,14 +69,13 @@ pub struct OptimizerValues {
     pub updates: Vec<Value>,
 }
 
-/// Appends gradients of `loss` with respect to `parameters` (names of variables), clipping by the global norm, and the update of
-/// the parameters. Optimizer state becomes variables `optimizer.<slot>.<parameter>`.
+/// Appends gradients of `loss` with respect to `parameters` (names of variables), clipping, and the update of the parameters. Optimizer state becomes variables `optimizer.<slot>.<parameter>`.
 pub fn append_optimizer(
     g: &mut Graph,
     loss: Value,
     parameters: &[String],
     optimizer: &Optimizer,
-    clip_norm: f32,
+    clip: Clip,
 ) -> Result<OptimizerValues> {
     let missing = |name: &String| crate::Error::graph(format!("there is no variable '{name}' to train"));
     let values: Vec<Value> = parameters.iter().map(|n| g.find(n).ok_or_else(|| missing(n))).collect::<Result<_>>()?;
@@ -79,7 +102,7 @@ pub fn append_optimizer(
                 }
             }
             let gradient_norm = g.global_norm(&gradients)?;
-            let scale = g.clip_scale(gradient_norm, clip_norm)?;
+            let (gradients, scale) = clip.append(g, gradients, gradient_norm)?;
             let attrs = SgdAttrs { momentum: *momentum };
             let updates = g.sgd_momentum(&values, &gradients, &velocities, rate, scale, attrs)?;
             Ok(OptimizerValues { rate, step, gradient_norm, updates })
@@ -87,7 +110,7 @@ pub fn append_optimizer(
         Optimizer::Adam { beta1, beta2, epsilon, decay } => {
             let (means, squares) = (slot(g, "mean")?, slot(g, "square")?);
             let gradient_norm = g.global_norm(&gradients)?;
-            let scale = g.clip_scale(gradient_norm, clip_norm)?;
+            let (gradients, scale) = clip.append(g, gradients, gradient_norm)?;
             let attrs = AdamAttrs { beta1: *beta1, beta2: *beta2, epsilon: *epsilon, ..AdamAttrs::default() };
             // Only weights decay: two nodes, one for each kind.
             let decays: Vec<bool> = parameters.iter().map(|name| *decay > 0.0 && name.ends_with("weight")).collect();

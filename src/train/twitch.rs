@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::data::{DataMix, Sample, Stock};
-use super::optimizer::{Optimizer, OptimizerValues, append_optimizer};
+use super::optimizer::{Clip, Optimizer, OptimizerValues, append_optimizer};
 use super::run::{Figures, Task};
 use super::schedule::Schedule;
 use crate::detector::Detector;
@@ -124,7 +124,7 @@ impl TwitchTask {
         let target = g.input("target", TensorType::f32(g.shape(network.signal).clone()))?;
         let loss = g.amplitude_mse_loss(network.signal, target, network.counts())?;
         let trained = nn::trainable(&g);
-        let optimizer = append_optimizer(&mut g, loss, &trained, &run.optimizer, run.clip_norm)?;
+        let optimizer = append_optimizer(&mut g, loss, &trained, &run.optimizer, Clip::Global(run.clip_norm))?;
         let mut targets = vec![loss, optimizer.gradient_norm];
         targets.extend(&optimizer.updates);
         let len = |value: Value| g.ty(value).len();
