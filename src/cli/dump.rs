@@ -6,7 +6,7 @@ use sarcomere::detector::{self, Detector, DetectorConfig, TrainingOptions};
 use sarcomere::device::Device;
 use sarcomere::graph::{Dump, Graph, Value};
 use sarcomere::nn;
-use sarcomere::train::{Optimizer, append_optimizer};
+use sarcomere::train::{Clip, Optimizer, append_optimizer};
 use sarcomere::twitch::{TwitchConfig, TwitchEstimator, TwitchNetwork};
 
 use super::console::print;
@@ -81,7 +81,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
 fn with_optimizer(mut g: Graph, loss: Value) -> sarcomere::Result<(Graph, Vec<Value>)> {
     let trained = nn::trainable(&g);
     let adam = Optimizer::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 1e-4 };
-    let optimizer = append_optimizer(&mut g, loss, &trained, &adam, 5.0)?;
+    let optimizer = append_optimizer(&mut g, loss, &trained, &adam, Clip::Global(5.0))?;
     let targets = [&[loss][..], &optimizer.updates].concat();
     Ok((g, targets))
 }
