@@ -25,7 +25,7 @@ fn every_arithmetic_of_two_tensors_under_every_broadcast() -> Result<()> {
         (vec![16_500], vec![16_500]),
         (vec![300], vec![1]),
     ] {
-        for kind in BinaryKind::ALL {
+        for kind in [BinaryKind::Add, BinaryKind::Div] {
             check_everywhere(&BinaryProblem { kind, a: a.clone(), b: b.clone() }, 3)?;
         }
     }

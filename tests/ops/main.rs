@@ -9,6 +9,7 @@ mod elementwise;
 mod loss;
 mod matmul;
 mod norm;
+mod optim;
 mod pool;
 mod proposals;
 mod random;

@@ -10,7 +10,8 @@ pub fn exp(x: f32) -> f32 {
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     let clamped = x.clamp(-105.0, 89.0);
-    let n = (clamped * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    let rounded = clamped * std::f32::consts::LOG2_E + ROUND;
+    let n = rounded - ROUND;
     let r = (clamped - n * LN2_HIGH) - n * LN2_LOW;
     // (e^r - 1 - r) / r^2, interpolated at Chebyshev nodes on |r| <= ln(2)/2: relative error of e^r 8e-9.
     let q = 1.392_692_6e-3;
@@ -20,14 +21,15 @@ pub fn exp(x: f32) -> f32 {
     let q = q * r + 0.5;
     let y = (q * r) * r + r + 1.0;
     // 2^n in two factors, so that results down to the subnormal ones and up to the largest keep their digits.
-    let n = n as i32;
+    // The integer stands in the low bits of `rounded`: a cast would saturate, which does not vectorise.
+    let n = (rounded.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
     let half = n >> 1;
     y * power_of_two(half) * power_of_two(n - half)
 }
 
 #[inline(always)]
 fn power_of_two(n: i32) -> f32 {
-    f32::from_bits(((n + 127) as u32) << 23)
+    f32::from_bits((n.wrapping_add(127) as u32) << 23)
 }
 
 /// `1 / (1 + e^-x)`.

@@ -237,11 +237,12 @@ per_isa! {
         dot: &mut [f32],
     ) {
         let [mean, inverse_std, scale, beta] = parameters;
-        let width = mean.len();
-        let (inverse_std, scale, beta) = (&inverse_std[..width], &scale[..width], &beta[..width]);
-        let (sum, dot) = (&mut sum[..width], &mut dot[..width]);
-        for (x, dy) in x.chunks(width).zip(dy.chunks(width)) {
-            for i in 0..x.len().min(dy.len()) {
+        for (x, dy) in x.chunks(mean.len()).zip(dy.chunks(mean.len())) {
+            // Cut to one length, so that the loop needs no bounds checks and vectorises.
+            let n = x.len();
+            let (dy, mean, inverse_std) = (&dy[..n], &mean[..n], &inverse_std[..n]);
+            let (scale, beta, sum, dot) = (&scale[..n], &beta[..n], &mut sum[..n], &mut dot[..n]);
+            for i in 0..n {
                 let shifted = x[i] - mean[i];
                 let d = if relu && shifted * scale[i] + beta[i] <= 0.0 { 0.0 } else { dy[i] };
                 sum[i] += d;
@@ -312,10 +313,11 @@ per_isa! {
     ) {
         let [mean, inverse_std, scale, beta] = parameters;
         let width = mean.len();
-        let (inverse_std, scale, beta) = (&inverse_std[..width], &scale[..width], &beta[..width]);
-        let (sum, dot) = (&sum[..width], &dot[..width]);
         for ((x, dy), dx) in x.chunks(width).zip(dy.chunks(width)).zip(dx.chunks_mut(width)) {
-            for i in 0..x.len().min(dy.len()).min(dx.len()) {
+            let n = x.len();
+            let (dy, dx, mean, inverse_std) = (&dy[..n], &mut dx[..n], &mean[..n], &inverse_std[..n]);
+            let (scale, beta, sum, dot) = (&scale[..n], &beta[..n], &sum[..n], &dot[..n]);
+            for i in 0..n {
                 let shifted = x[i] - mean[i];
                 let d = if relu && shifted * scale[i] + beta[i] <= 0.0 { 0.0 } else { dy[i] };
                 dx[i] = scale[i] * (d - sum[i] - shifted * inverse_std[i] * dot[i]);

@@ -26,6 +26,21 @@ impl Graph {
         self.apply(ClipPerTensor { limit }, gradients)
     }
 
+    /// Gradients with those of an L2 penalty added, `weight_decay * sum(w^2) / size(w)` for each parameter: `2 weight_decay
+    /// w / size` each. Leave out what is not penalised (gamma and beta of batch norm) by not handing it in.
+    pub fn add_l2_gradients(
+        &mut self,
+        parameters: &[Value],
+        gradients: &[Value],
+        weight_decay: f32,
+    ) -> Result<Vec<Value>> {
+        let penalised = |(&parameter, &gradient): (&Value, &Value)| {
+            let penalty = self.scale(parameter, 2.0 * weight_decay / self.shape(parameter).len() as f32)?;
+            self.sum_of(&[gradient, penalty])
+        };
+        parameters.iter().zip(gradients).map(penalised).collect()
+    }
+
     /// One step of gradient descent with momentum on all parameters: see [`Sgd`]. `rate` and `scale` are `[1]`; gradients
     /// are multiplied by `scale` first. Returns the updated parameters and velocities: make them targets.
     pub fn sgd_momentum(

@@ -2,7 +2,7 @@
 
 use super::cell;
 use super::grad::GruScanGrad;
-use super::work::{Extents, Packed, Swing};
+use super::work::{Extents, Packed};
 use crate::Result;
 use crate::device::Cpu;
 use crate::ops::disjoint::Disjoint;
@@ -18,7 +18,7 @@ fn rows_of<'a>(outputs: &'a mut [Output<'_>], len: usize) -> Vec<Disjoint<'a, f3
 /// product needs.
 fn worker_len(extents: &Extents) -> usize {
     let (group, u) = (extents.group(), extents.units);
-    (5 * group * u + u + gemm::scratch_len(group, 2 * u)).next_multiple_of(16)
+    (5 * group * u + u + gemm::scratch_len(group, 3 * u)).next_multiple_of(16)
 }
 
 pub(super) fn scratch_bytes(cpu: &Cpu, extents: &Extents) -> usize {
@@ -35,7 +35,7 @@ pub(super) fn run(cpu: &Cpu, op: &GruScanGrad, args: &mut CpuArgs<'_>) -> Result
     let dlast = places.dlast.map(|at| inputs[at].f32());
     let initial = places.initial.map(|at| inputs[at].f32());
     let counts = inputs.get(places.counts).map(|counts| counts.i32());
-    let layout = Packed::backward(u);
+    let layout = Packed::backward(u, scan.reset_after);
     let (packed, reset_after) = (args.packed, scan.reset_after);
     let hard = cell::is_hard(scan.recurrent_activation);
     let len = worker_len(&extents);
@@ -58,8 +58,7 @@ pub(super) fn run(cpu: &Cpu, op: &GruScanGrad, args: &mut CpuArgs<'_>) -> Result
         let (drh, rest) = rest.split_at_mut(m * u);
         let (zero, scratch) = rest.split_at_mut(u);
         zero.fill(0.0);
-        let [zr, hh] = layout.parts(packed, direction);
-        let (zr, hh) = (Swing { packed: zr, k: 2 * u, n: u }, Swing { packed: hh, k: u, n: u });
+        let [first, second] = layout.parts(packed, direction);
         for (dh, row) in dh.chunks_exact_mut(u.max(1)).zip(rows) {
             match dlast {
                 Some(dlast) => dh.copy_from_slice(&dlast[(row * d + direction) * u..][..u]),
@@ -87,7 +86,7 @@ pub(super) fn run(cpu: &Cpu, op: &GruScanGrad, args: &mut CpuArgs<'_>) -> Result
                 cell::step_back(cpu.isa(), hard, reset_after, gates(i), earlier(i), dh, da);
             }
             if !reset_after {
-                hh.run(cpu, backwards, false, m, (&dq[2 * u..], 3 * u), (drh, u), scratch);
+                second.run(cpu, backwards, false, m, (&dq[2 * u..], 3 * u), (drh, u), scratch);
                 for i in 0..m {
                     let (dh, da) = (&mut dh[i * u..][..u], &mut dq[3 * i * u..][..3 * u]);
                     cell::reset_back(cpu.isa(), hard, gates(i), earlier(i), &drh[i * u..][..u], dh, da);
@@ -115,10 +114,7 @@ pub(super) fn run(cpu: &Cpu, op: &GruScanGrad, args: &mut CpuArgs<'_>) -> Result
                     }
                 }
             }
-            zr.run(cpu, backwards, true, m, (dq, 3 * u), (dh, u), scratch);
-            if reset_after {
-                hh.run(cpu, backwards, true, m, (&dq[2 * u..], 3 * u), (dh, u), scratch);
-            }
+            first.run(cpu, backwards, true, m, (dq, 3 * u), (dh, u), scratch);
         }
         if !dinitial_runs[0].is_empty() {
             for (dh, row) in dh.chunks_exact(u.max(1)).zip(rows) {

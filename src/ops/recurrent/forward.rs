@@ -2,7 +2,7 @@
 
 use super::cell;
 use super::scan::GruScan;
-use super::work::{Extents, Packed, Swing};
+use super::work::{Extents, Packed};
 use crate::device::Cpu;
 use crate::ops::disjoint::Disjoint;
 use crate::ops::matmul::gemm;
@@ -32,7 +32,7 @@ pub(super) fn run(cpu: &Cpu, op: &GruScan, args: &mut CpuArgs<'_>) -> Result<()>
     for (to, blocks) in [(&mut *y, 1), (&mut *last, 1), (&mut *saved, d)] {
         extents.clear_invalid(counts, to, blocks);
     }
-    let layout = Packed::forward(u);
+    let layout = Packed::forward(u, op.reset_after);
     let packed = args.packed;
     let hard = cell::is_hard(op.recurrent_activation);
     let workers = Disjoint::new(
@@ -50,8 +50,7 @@ pub(super) fn run(cpu: &Cpu, op: &GruScan, args: &mut CpuArgs<'_>) -> Result<()>
         let (rh, scratch) = rest.split_at_mut(m * u);
         let projection = inputs[direction].f32();
         let bias = if op.reset_after { inputs[2 * d + direction].f32() } else { &[] };
-        let [zr, hh] = layout.parts(packed, direction);
-        let (zr, hh) = (Swing { packed: zr, k: u, n: 2 * u }, Swing { packed: hh, k: u, n: u });
+        let [first, second] = layout.parts(packed, direction);
         for (h, row) in h.chunks_exact_mut(u.max(1)).zip(rows) {
             match initial {
                 Some(initial) => h.copy_from_slice(&initial[(row * d + direction) * u..][..u]),
@@ -64,19 +63,13 @@ pub(super) fn run(cpu: &Cpu, op: &GruScan, args: &mut CpuArgs<'_>) -> Result<()>
             let a = |i: usize| &projection[(rows[i] * steps + t) * 3 * u..][..3 * u];
             // SAFETY: a sequence and direction belong to one task.
             let keep = |i: usize| unsafe { saved_runs.run((direction * extents.n + rows[i]) * steps + t) };
-            if op.reset_after && backwards {
-                hh.run(cpu, true, false, m, (h, u), (&mut q[2 * u..], 3 * u), scratch);
-            }
-            zr.run(cpu, backwards, false, m, (h, u), (q, 3 * u), scratch);
-            if op.reset_after && !backwards {
-                hh.run(cpu, false, false, m, (h, u), (&mut q[2 * u..], 3 * u), scratch);
-            }
+            first.run(cpu, backwards, false, m, (h, u), (q, 3 * u), scratch);
             if !op.reset_after {
                 for i in 0..m {
                     let (q, h, rh) = (&mut q[3 * i * u..][..3 * u], &h[i * u..][..u], &mut rh[i * u..][..u]);
                     cell::gates_before(cpu.isa(), hard, a(i), q, h, rh);
                 }
-                hh.run(cpu, backwards, false, m, (rh, u), (&mut q[2 * u..], 3 * u), scratch);
+                second.run(cpu, backwards, false, m, (rh, u), (&mut q[2 * u..], 3 * u), scratch);
             }
             for i in 0..m {
                 let (q, h) = (&mut q[3 * i * u..][..3 * u], &mut h[i * u..][..u]);

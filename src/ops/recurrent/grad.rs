@@ -95,14 +95,14 @@ impl Op for GruScanGrad {
 
     fn cpu_workspace(&self, cpu: &Cpu, inputs: &[TensorType], _: &[TensorType]) -> Workspace {
         let extents = self.extents(&inputs[0], &inputs[self.places().states]);
-        let packed = extents.directions * Packed::backward(extents.units).bytes();
+        let packed = extents.directions * Packed::backward(extents.units, self.scan.reset_after).bytes();
         Workspace { packed, scratch: super::backward::scratch_bytes(cpu, &extents) }
     }
 
     fn cpu_pack(&self, cpu: &Cpu, inputs: &[Input<'_>], packed: &mut [u8]) {
         let d = self.scan.directions();
         let weights: Vec<&[f32]> = inputs[..d].iter().map(|input| input.f32()).collect();
-        Packed::backward(inputs[0].shape()[0]).fill(cpu, &weights, packed);
+        Packed::backward(inputs[0].shape()[0], self.scan.reset_after).fill(cpu, &weights, packed);
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

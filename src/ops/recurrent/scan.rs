@@ -111,13 +111,13 @@ impl Op for GruScan {
 
     fn cpu_workspace(&self, cpu: &Cpu, inputs: &[TensorType], _: &[TensorType]) -> Workspace {
         let extents = self.extents(&inputs[0], &inputs[self.directions()]);
-        let packed = self.directions() * Packed::forward(extents.units).bytes();
+        let packed = self.directions() * Packed::forward(extents.units, self.reset_after).bytes();
         Workspace { packed, scratch: super::forward::scratch_bytes(cpu, &extents) }
     }
 
     fn cpu_pack(&self, cpu: &Cpu, inputs: &[Input<'_>], packed: &mut [u8]) {
         let d = self.directions();
-        let layout = Packed::forward(inputs[d].shape()[0]);
+        let layout = Packed::forward(inputs[d].shape()[0], self.reset_after);
         let weights: Vec<&[f32]> = inputs[d..2 * d].iter().map(|input| input.f32()).collect();
         layout.fill(cpu, &weights, packed);
     }

@@ -19,7 +19,9 @@ pub(super) struct Extents {
 impl Extents {
     /// Sequences of a task: few enough to feed several threads, enough to reuse each weight that is loaded.
     pub(super) fn group(&self) -> usize {
-        (self.n * self.directions / 8).clamp(4, MAX_GROUP).min(self.n.max(1))
+        // Small layers do too little in a step to be spread widely.
+        let tasks = if self.units < 128 { 4 } else { 8 };
+        (self.n * self.directions / tasks).clamp(4, MAX_GROUP).min(self.n.max(1))
     }
 
     fn groups(&self) -> usize {
@@ -58,57 +60,75 @@ impl Extents {
     }
 }
 
-/// Two packed products in one buffer, for every direction.
+/// Packed recurrent weights of every direction: all gates in one product with `reset_after`; otherwise z and r in one and
+/// h in another, which has to wait for r.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Packed {
     units: usize,
     transposed: bool,
+    whole: bool,
 }
 
 impl Packed {
-    /// `h U_zr` and `h U_h`.
-    pub(super) fn forward(units: usize) -> Self {
-        Self { units, transposed: false }
+    /// `h U`, or `h U_zr` and `(r h) U_h`.
+    pub(super) fn forward(units: usize, reset_after: bool) -> Self {
+        Self { units, transposed: false, whole: reset_after }
     }
 
-    /// `d_zr U_zr^T` and `d_h U_h^T`.
-    pub(super) fn backward(units: usize) -> Self {
-        Self { units, transposed: true }
+    /// `d U^T`, or `d_zr U_zr^T` and `d_h U_h^T`.
+    pub(super) fn backward(units: usize, reset_after: bool) -> Self {
+        Self { units, transposed: true, whole: reset_after }
+    }
+
+    /// First column and number of columns of U in each product.
+    fn columns(&self) -> [(usize, usize); 2] {
+        let u = self.units;
+        if self.whole { [(0, 3 * u), (3 * u, 0)] } else { [(0, 2 * u), (2 * u, u)] }
+    }
+
+    /// Length of the sums and columns of a product that takes `columns` columns of U.
+    fn extents(&self, columns: usize) -> (usize, usize) {
+        if self.transposed { (columns, self.units) } else { (self.units, columns) }
     }
 
     /// Elements of each part.
     fn lens(&self) -> [usize; 2] {
-        let u = self.units;
-        let len = |k, n| gemm::packed_len(k, n).next_multiple_of(16);
-        if self.transposed { [len(2 * u, u), len(u, u)] } else { [len(u, 2 * u), len(u, u)] }
+        self.columns().map(|(_, columns)| {
+            let (k, n) = self.extents(columns);
+            if columns == 0 { 0 } else { gemm::packed_len(k, n) }
+        })
     }
 
     /// Bytes for one direction.
     pub(super) fn bytes(&self) -> usize {
-        Scratch::bytes::<f32>(self.lens().iter().sum())
+        self.lens().map(Scratch::bytes::<f32>).iter().sum()
     }
 
     pub(super) fn fill(&self, cpu: &Cpu, weights: &[&[f32]], packed: &mut [u8]) {
-        let (u, [zr, h]) = (self.units, self.lens());
-        let runs = Disjoint::new(bytemuck::cast_slice_mut::<u8, f32>(packed), self.bytes() / 4);
+        if self.units == 0 {
+            return;
+        }
+        let runs = Disjoint::new(packed, self.bytes());
         cpu.parallel(weights.len(), |direction, _| {
             // SAFETY: one run for each direction.
-            let (to_zr, to_h) = unsafe { runs.run(direction) }.split_at_mut(zr);
-            let (isa, weight) = (cpu.isa(), weights[direction]);
-            let transposed = self.transposed;
-            let (zr_extents, h_extents) = if transposed { ((2 * u, u), (u, u)) } else { ((u, 2 * u), (u, u)) };
-            let used = |(k, n)| gemm::packed_len(k, n);
-            gemm::pack_b(isa, weight, 3 * u, transposed, zr_extents.0, zr_extents.1, &mut to_zr[..used(zr_extents)]);
-            let weight = weight.get(2 * u..).unwrap_or(&[]);
-            gemm::pack_b(isa, weight, 3 * u, transposed, h_extents.0, h_extents.1, &mut to_h[..h][..used(h_extents)]);
+            let mut scratch = Scratch::new(unsafe { runs.run(direction) });
+            for ((start, columns), len) in self.columns().into_iter().zip(self.lens()).filter(|(_, len)| *len > 0) {
+                let ((k, n), to) = (self.extents(columns), scratch.take::<f32>(len));
+                gemm::pack_b(cpu.isa(), &weights[direction][start..], 3 * self.units, self.transposed, k, n, to);
+            }
         });
     }
 
-    /// The two parts of a direction.
-    pub(super) fn parts<'a>(&self, packed: &'a [u8], direction: usize) -> [&'a [f32]; 2] {
-        let all: &[f32] = bytemuck::cast_slice(&packed[direction * self.bytes()..][..self.bytes()]);
-        let [zr, h] = self.lens();
-        [&all[..zr], &all[zr..zr + h]]
+    /// The products of a direction; the second is empty with `reset_after`.
+    pub(super) fn parts<'a>(&self, packed: &'a [u8], direction: usize) -> [Swing<'a>; 2] {
+        let mut rest: &[f32] = bytemuck::cast_slice(&packed[direction * self.bytes()..][..self.bytes()]);
+        let lens = self.lens();
+        [0, 1].map(|part| {
+            let (k, n) = self.extents(self.columns()[part].1);
+            let swing = Swing { packed: &rest[..lens[part]], k, n };
+            rest = &rest[Scratch::bytes::<f32>(lens[part]) / 4..];
+            swing
+        })
     }
 }
 
