@@ -1,5 +1,7 @@
 //! The detector's training graph against the reference: stages, targets, losses, gradients, moving statistics.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use sarcomere::detector::anchors::{anchors_normalised, anchors_px};
@@ -18,9 +20,11 @@ use crate::reference::{Reference, files, plain};
 /// How a training case departs from another, by the name of its file.
 struct Mode {
     statistics: [Statistics; 2],
-    /// Tolerance of forward stages, and of all gradients together.
+    /// Tolerance of forward stages.
     stage: f64,
+    /// Tolerance of all gradients together, against exact ones and against the reference's.
     gradients: f64,
+    gradients_of_reference: f64,
 }
 
 impl Mode {
@@ -33,7 +37,10 @@ impl Mode {
                 panic!("train_{other}: which batch norms use the batch's statistics? Known: frozen, bnstem, bnall")
             }
         };
-        Self { statistics, stage, gradients }
+        // With batch statistics everywhere the reference itself is 1.4e-2 from the same gradients in double precision
+        // (float64.py; 5e-7 and 2e-4 in the other modes): its rounding, some 1e-5 of an activation, flips ReLUs.
+        let gradients_of_reference = if statistics == [Statistics::Batch; 2] { 2e-2 } else { gradients };
+        Self { statistics, stage, gradients, gradients_of_reference }
     }
 }
 
@@ -75,8 +82,26 @@ fn padded_rows(tensor: &Tensor, rows: usize) -> Tensor {
     Tensor::new([&[dims[0], rows], &dims[2..]].concat(), &padded).unwrap()
 }
 
-/// Compares a case; returns what was wrong with the trunk that other files hold.
-fn train(set: &Set, mode: &Mode, reference: &mut Reference) -> Vec<String> {
+/// Compares losses (`loss.<name>`) and gradients of weights (`grad.<name>`).
+fn compare_results(set: &Set, mode: &Mode, found: &BTreeMap<String, Tensor>, reference: &mut Reference) {
+    for (full, found) in found {
+        let Some(name) = full.strip_prefix("grad.") else {
+            reference.close(full, found, mode.stage);
+            continue;
+        };
+        if set.is_cancelled(name, mode.statistics) {
+            reference.leave_out(full, "gradient of a bias before a batch norm in training: zero up to rounding");
+            let largest = found.values::<f32>().unwrap().iter().fold(0.0f32, |m, v| m.max(v.abs()));
+            reference.check(largest < 1e-3, || format!("{full}: {largest:e}, expected zero up to rounding"));
+        } else {
+            reference.gradient("weights", full, found, GRADIENT, plain);
+        }
+    }
+}
+
+/// Compares the case `name` with the reference in `path`; returns what was wrong.
+fn train(set: &Set, name: &str, path: &Path) -> Vec<String> {
+    let (mode, reference) = (&Mode::of(name), &mut Reference::read(path));
     let config = set.numbers.config(mode.statistics[0], mode.statistics[1]);
     let batch = set.batch();
     let masks = masks_first(&reference.input("in.gt_masks"));
@@ -163,24 +188,14 @@ fn train(set: &Set, mode: &Mode, reference: &mut Reference) -> Vec<String> {
         problems = trunk.finish();
     }
 
+    let mut results: BTreeMap<String, Tensor> = [("loss.total".to_owned(), output(t.total))].into();
     for ((name, _), value) in t.losses.iter().zip(&losses) {
-        let name =
-            if name.starts_with("rpn_") { format!("loss.{name}_loss") } else { format!("loss.mrcnn_{name}_loss") };
-        reference.close(&name, &output(*value), mode.stage);
+        let head = if name.starts_with("rpn_") { "" } else { "mrcnn_" };
+        results.insert(format!("loss.{head}{name}_loss"), output(*value));
     }
-    reference.close("loss.total", &output(t.total), mode.stage);
+    results.extend(trained.iter().zip(&gradients).map(|(name, value)| (format!("grad.{name}"), output(*value))));
+    compare_results(set, mode, &results, reference);
     reference.close("loss.l2_all_trainable", &weight_decay_loss(set), mode.stage);
-
-    for (name, gradient) in trained.iter().zip(&gradients) {
-        let full = format!("grad.{name}");
-        if set.is_cancelled(name, mode.statistics) {
-            reference.leave_out(&full, "gradient of a bias before a batch norm in training: zero up to rounding");
-            let largest = output(*gradient).values::<f32>().unwrap().iter().fold(0.0f32, |m, v| m.max(v.abs()));
-            reference.check(largest < 1e-3, || format!("{full}: {largest:e}, expected zero up to rounding"));
-        } else {
-            reference.gradient("weights", &full, &output(*gradient), GRADIENT, plain);
-        }
-    }
     for (name, gradient) in activations.iter().zip(&gradients[trained.len()..]) {
         let full = format!("grad.act.{name}");
         if name == "mask_probs" {
@@ -192,7 +207,7 @@ fn train(set: &Set, mode: &Mode, reference: &mut Reference) -> Vec<String> {
             reference.gradient("activations", &full, &output(*gradient), GRADIENT, plain);
         }
     }
-    reference.gradients_together(mode.gradients);
+    reference.gradients_together(mode.gradients_of_reference);
     for name in reference.names("gradleak.") {
         reference
             .leave_out(&format!("gradleak.{name}"), "the reference's leak through the targets: ours are constants");
@@ -212,6 +227,16 @@ fn train(set: &Set, mode: &Mode, reference: &mut Reference) -> Vec<String> {
                 reference.check(now.bytes() == before.bytes(), || format!("{name}: moved although frozen"));
             }
         }
+    }
+    problems.extend(reference.finish());
+
+    // The same gradients in double precision, where a set has them.
+    let exact = set.folder.join(format!("float64_{name}.safetensors"));
+    if exact.exists() {
+        let mut exact = Reference::read(&exact);
+        compare_results(set, mode, &results, &mut exact);
+        exact.gradients_together(mode.gradients);
+        problems.extend(exact.finish());
     }
     problems
 }
@@ -299,9 +324,7 @@ fn training() {
     each_set(|set| {
         let mut problems = Vec::new();
         for (name, path) in files(&set.folder, "train_", ".safetensors") {
-            let mut reference = Reference::read(&path);
-            problems.extend(train(set, &Mode::of(&name), &mut reference));
-            problems.extend(reference.finish());
+            problems.extend(train(set, &name, &path));
         }
         problems
     });

@@ -70,9 +70,9 @@ impl Reference {
         self.file.tensor(name).unwrap_or_else(|error| panic!("{error}")).clone()
     }
 
-    /// The tensor is not compared, for that reason; does nothing if it has been.
+    /// The tensor, if there is one, is not compared, for that reason; does nothing if it has been.
     pub fn leave_out(&mut self, name: &str, reason: &'static str) {
-        if !self.compared.contains(name) {
+        if self.has(name) && !self.compared.contains(name) {
             self.left_out.insert(name.to_owned(), reason);
         }
     }
@@ -243,7 +243,7 @@ impl Reference {
     }
 
     /// Prints what was done; returns what was wrong.
-    pub fn finish(self) -> Vec<String> {
+    pub fn finish(&self) -> Vec<String> {
         let tensors = self.file.tensors.len();
         let inputs = self.inputs.difference(&self.compared).count();
         let compared = self.compared.len();
