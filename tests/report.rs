@@ -57,6 +57,11 @@ impl Case {
     }
 }
 
+/// A file's content by its name.
+fn file<'a>(files: &'a [(&str, Vec<u8>)], name: &str) -> &'a [u8] {
+    &files.iter().find(|(n, _)| *n == name).unwrap().1
+}
+
 fn folder(name: &str) -> PathBuf {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("report-{name}"));
     let _ = std::fs::remove_dir_all(&path);
@@ -176,10 +181,10 @@ fn long_oblong_recordings_of_unknown_scale() {
     let report = Report::new(&recording, &found, None, About::default()).unwrap();
     let files = report.files().unwrap();
     Folder::open(folder("long")).unwrap().write(&files).unwrap();
-    let json: serde_json::Value = serde_json::from_slice(&files[0].1).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(file(&files, "units.json")).unwrap();
     assert_eq!(json["units"][0]["diameter_mm"], serde_json::Value::Null);
     assert!(json["notes"].as_array().unwrap().len() >= 2, "{}", json["notes"]);
-    let page = std::str::from_utf8(&files[4].1).unwrap();
+    let page = std::str::from_utf8(file(&files, "report.html")).unwrap();
     assert!(page.contains("long &amp; oblong") && page.len() < 6_000_000, "{}", page.len());
 }
 
@@ -191,9 +196,9 @@ fn no_unit_is_a_result_too() {
         let files = case.report(truth).files().unwrap();
         let mut folder = Folder::open(folder(&format!("none-{truth}"))).unwrap();
         folder.write(&files).unwrap();
-        let json: serde_json::Value = serde_json::from_slice(&files[0].1).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(file(&files, "units.json")).unwrap();
         assert_eq!(json["units"], serde_json::json!([]));
-        assert_eq!(files[1].1, b"onset_s,unit_id\n");
+        assert_eq!(file(&files, "firings.csv"), b"onset_s,unit_id\n");
     }
 }
 
@@ -204,7 +209,7 @@ fn names_are_no_markup() {
     let velocity = case.recording.velocity().to_vec();
     case.recording = Recording::new(name, velocity, case.recording.shape(), 400.0).unwrap();
     let files = case.report(false).files().unwrap();
-    let page = std::str::from_utf8(&files[4].1).unwrap();
+    let page = std::str::from_utf8(file(&files, "report.html")).unwrap();
     assert_eq!(page.matches("<script").count(), 3);
     assert!(!page.contains("alert(1)</script>"));
 }

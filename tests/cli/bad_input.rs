@@ -85,7 +85,7 @@ fn unusable_arguments() {
     folder.write("b.npy", &recording(400));
     std::fs::create_dir(folder.path().join("other")).unwrap();
     folder.write("other/a.npy", &recording(400));
-    let cases: [(&[&str], &[&str]); 12] = [
+    let cases: [(&[&str], &[&str]); 18] = [
         (&["identify", "a.npy", "--fs", "0"], &["a.npy: fs_hz: expected 50 to 100000", "got 0", "give the frame rate"]),
         (&["identify", "a.npy", "--fs", "nan"], &["a.npy: fs_hz", "got NaN"]),
         (&["identify", "a.npy", "--mm-per-pixel", "0"], &["a.npy: mm_per_pixel: expected a pixel size", "got 0"]),
@@ -98,6 +98,12 @@ fn unusable_arguments() {
         (&["simulate", "--count", "0"], &["--count: expected 1 to 100000", "got 0"]),
         (&["simulate", "--split", "all"], &["split", "'all'", "train, validation or test"]),
         (&["simulate", "--index", "4294967295", "--count", "2"], &["--index", "choose smaller"]),
+        (&["dump", "detector", "--preset", "huge"], &["preset", "'huge'", "lite"]),
+        (&["dump", "twitch", "--training", "--batch", "0"], &["--batch: expected 1 to 1024", "got 0"]),
+        (&["evaluate", "--recordings", "0"], &["--recordings: expected 1 to 10000", "got 0"]),
+        (&["evaluate", "--snr", "loud"], &["--snr: expected dB", "'loud'"]),
+        (&["train", "detector", "--out", "a.npy/below"], &["a.npy/below", "move what is in the way"]),
+        (&["convert", "a.npy", "b.safetensors"], &["a.npy"]),
     ];
     for (arguments, words) in cases {
         folder.run(arguments).refused(words);

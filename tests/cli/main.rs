@@ -2,6 +2,7 @@
 #![cfg(feature = "cli")]
 
 mod bad_input;
+mod finding;
 mod program;
 mod simulate;
 mod writing;

@@ -82,7 +82,8 @@ impl Run {
         let err = self.err();
         let lines: Vec<&str> = err.lines().filter(|l| l.starts_with("error")).collect();
         assert_eq!(lines.len(), 1, "one line says what is wrong: {err}");
-        let others: Vec<&str> = err.lines().filter(|l| !l.starts_with("error") && !l.starts_with("device: ")).collect();
+        let known = ["error", "device: ", "memory: "];
+        let others: Vec<&str> = err.lines().filter(|l| !known.iter().any(|k| l.starts_with(k))).collect();
         assert!(others.is_empty(), "and nothing else is said: {err}");
         for word in words {
             assert!(lines[0].contains(word), "expected '{word}' in: {}", lines[0]);

@@ -81,7 +81,7 @@ impl<'a> Report<'a> {
         self.about.velocity_unit.as_deref().unwrap_or("recording's unit")
     }
 
-    /// `units.json`, `firings.csv`, `units.npz`, `figure.png` and `report.html`, by name.
+    /// `report.html`, `figure.png`, `units.json`, `firings.csv` and `units.npz`, by name.
     ///
     /// # Errors
     /// If a file cannot be encoded; no user's input leads there.
@@ -92,11 +92,11 @@ impl<'a> Report<'a> {
         let dark = figure::figure(self, &colors::DARK)?;
         let page = page::page(self, &light, &dark);
         Ok(vec![
+            ("report.html", page.into_bytes()),
+            ("figure.png", light),
             ("units.json", json),
             ("firings.csv", firings_csv(self).into_bytes()),
             ("units.npz", units_npz(self)?),
-            ("figure.png", light),
-            ("report.html", page.into_bytes()),
         ])
     }
 }
