@@ -4,6 +4,7 @@ mod common;
 
 use common::{Closure, Runner, SEED, bench, criterion, device};
 use criterion::Criterion;
+use sarcomere::Result;
 use sarcomere::detector::{self, Detector, DetectorConfig};
 use sarcomere::graph::Graph;
 use sarcomere::muscle::{Simulator, SimulatorConfig, Split, standardise};
@@ -14,7 +15,6 @@ use sarcomere::ops::unmix::problem::{RegionProblem, Scene};
 use sarcomere::tensor::{Tensor, TensorType};
 use sarcomere::train::{DetectorRun, DetectorTask, Task, TwitchRun, TwitchTask};
 use sarcomere::twitch::{TwitchConfig, TwitchInput, TwitchNetwork};
-use sarcomere::{Device, Result};
 
 fn main() {
     let mut c = criterion();
@@ -156,12 +156,12 @@ fn simulator(c: &mut Criterion) {
     {
         bench(c, "networks", name, 8, || {
             let simulator = Simulator::new(config.clone())?;
-            let Device::Cpu(cpu) = device();
+            let cpu = device().host();
             let mut first = 0;
             Ok(Closure(move || {
                 let indices: Vec<u32> = (first..first + 8).collect();
                 first += 8;
-                std::hint::black_box(simulator.simulate_many(cpu, Split::Train, &indices, SEED));
+                std::hint::black_box(simulator.simulate_many(&cpu, Split::Train, &indices, SEED));
                 Ok(())
             }))
         });

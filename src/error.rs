@@ -46,15 +46,46 @@ pub enum Error {
     },
     /// A device is not there or failed.
     Device {
+        /// What kind of failure.
+        fault: DeviceFault,
         /// What was found and what to do.
         message: String,
     },
+}
+
+/// Why a device cannot be used, for programs; the message says it to people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceFault {
+    /// This build or machine has no such device.
+    Absent,
+    /// The driver is too old for what is asked of it.
+    DriverTooOld,
+    /// The kernel compiler is not there and is needed.
+    NoCompiler,
+    /// The GPU is older than the kernels, or a kernel was compiled for another one.
+    WrongArchitecture,
+    /// A kernel does not compile.
+    KernelText,
+    /// The plan does not fit into the device's memory.
+    OutOfMemory,
+    /// A launch or a call was refused; the device is still usable.
+    Refused,
+    /// The device failed and cannot be used any more in this process.
+    Lost,
 }
 
 impl Error {
     /// An op was given what it cannot work with.
     pub fn op(op: impl Into<String>, message: impl Into<String>) -> Self {
         Error::Op { op: op.into(), message: message.into() }
+    }
+
+    /// The same, an op's error with the name of the node in front.
+    pub(crate) fn inside(self, node: &str) -> Self {
+        match self {
+            Error::Op { op, message } => Error::Op { op: format!("{node} ({op})"), message },
+            other => other,
+        }
     }
 
     /// A graph, plan or executor was used against its contract.
@@ -78,8 +109,8 @@ impl Error {
     }
 
     /// A device is not there or failed.
-    pub fn device(message: impl Into<String>) -> Self {
-        Error::Device { message: message.into() }
+    pub fn device(fault: DeviceFault, message: impl Into<String>) -> Self {
+        Error::Device { fault, message: message.into() }
     }
 }
 
@@ -93,7 +124,7 @@ impl fmt::Display for Error {
             Error::Io { path, action, source } => {
                 write!(f, "{}: cannot {action}: {source}{}", path.display(), advice(source.kind()))
             }
-            Error::Device { message } => write!(f, "device: {message}"),
+            Error::Device { message, .. } => write!(f, "device: {message}"),
         }
     }
 }

@@ -18,5 +18,5 @@ pub mod train;
 pub mod twitch;
 
 pub use device::Device;
-pub use error::{Error, Result};
+pub use error::{DeviceFault, Error, Result};
 pub use identify::{Identifier, MotorUnit, Recording};

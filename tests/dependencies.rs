@@ -6,7 +6,18 @@ use std::process::Command;
 #[test]
 fn the_engine_has_fewer_than_fifty_crates() {
     let output = Command::new(env!("CARGO"))
-        .args(["tree", "--offline", "--locked", "--no-default-features", "-e", "normal", "--prefix", "none"])
+        .args([
+            "tree",
+            "--offline",
+            "--locked",
+            "--no-default-features",
+            "--features",
+            "cuda",
+            "-e",
+            "normal",
+            "--prefix",
+            "none",
+        ])
         .args(["--format", "{p}"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()

@@ -41,7 +41,7 @@ pub fn device() -> &'static Device {
 pub fn machine() -> &'static Machine {
     static MACHINE: OnceLock<Machine> = OnceLock::new();
     MACHINE.get_or_init(|| {
-        let Device::Cpu(cpu) = device();
+        let cpu = device().host();
         let (threads, isa) = (cpu.threads(), cpu.isa());
         const ROUNDS: usize = 2_000_000;
         let gflops = best_of(5, || {

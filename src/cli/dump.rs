@@ -3,7 +3,6 @@
 use clap::{Args, ValueEnum};
 use sarcomere::Error;
 use sarcomere::detector::{self, Detector, DetectorConfig, TrainingOptions};
-use sarcomere::device::Device;
 use sarcomere::graph::{Dump, Graph, Value};
 use sarcomere::nn;
 use sarcomere::train::{Clip, Optimizer, append_optimizer};
@@ -41,7 +40,7 @@ enum Network {
 
 /// Plans the graph and prints it.
 pub fn run(arguments: &Arguments) -> Outcome {
-    let device = Device::from_name(&arguments.common.device)?;
+    let device = arguments.common.open_device()?;
     if !(1..=1024).contains(&arguments.batch) {
         return Err(Error::value("--batch", format!("expected 1 to 1024, got {}", arguments.batch)).into());
     }

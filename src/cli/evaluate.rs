@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use sarcomere::device::Device;
 use sarcomere::evaluate::{CHANCE, LEAST_SQUARES, MASK_MEAN, NETWORK, TestSet, evaluate};
 use sarcomere::metrics::{CellReport, Statistic};
 use sarcomere::muscle::{Noise, TestCell};
@@ -44,7 +43,7 @@ pub struct Arguments {
 
 /// Runs the test set and prints a table of its cells.
 pub fn run(arguments: &Arguments) -> Outcome {
-    let device = Device::from_name(&arguments.common.device)?;
+    let device = arguments.common.open_device()?;
     within("--recordings", arguments.recordings, 1, 10_000)?;
     for units in &arguments.units {
         within("--units", *units, 1, 40)?;

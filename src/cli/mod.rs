@@ -14,7 +14,8 @@ mod train;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use sarcomere::{Error, Result};
+use sarcomere::device::cuda::Precision;
+use sarcomere::{Device, Error, Result};
 
 /// All went well.
 const DONE: u8 = 0;
@@ -48,9 +49,26 @@ pub struct Common {
     /// Print results as JSON on standard output, and nothing else there
     #[arg(long)]
     json: bool,
-    /// Where to compute: the best device there is, or the processor
-    #[arg(long, value_name = "auto|cpu", default_value = "auto")]
+    /// Where to compute: the first GPU that can be used and else the processor (auto), the processor, or a GPU
+    #[arg(long, value_name = "auto|cpu|cuda[:N]", default_value = "auto")]
     device: String,
+    /// What matrix products and convolutions round to on a GPU
+    #[arg(long, value_name = "f32|tf32|bf16", default_value = "f32")]
+    precision: String,
+}
+
+impl Common {
+    /// The device asked for; `auto` says on standard error which one it took and why.
+    ///
+    /// # Errors
+    /// If there is no such device.
+    fn open_device(&self) -> sarcomere::Result<Device> {
+        let (device, why) = Device::from_name_with(&self.device, Precision::from_name(&self.precision)?)?;
+        if let (Some(why), false) = (why, self.json) {
+            console::note(&format!("device: {} ({why})", device.describe()));
+        }
+        Ok(device)
+    }
 }
 
 /// Runs the subcommand and tells the exit code: 0 done, 1 internal failure, 2 unusable input or argument.

@@ -8,7 +8,6 @@ use sarcomere::identify::WindowIdentifier;
 use sarcomere::{Identifier, Result};
 
 use super::Common;
-use super::console::note;
 
 /// Weights other than those built in.
 #[derive(Args)]
@@ -42,10 +41,7 @@ impl Networks {
     /// # Errors
     /// If there is no such device, or a file of weights is not what it should be.
     pub fn load(common: &Common, weights: &Weights) -> Result<Self> {
-        let device = Device::from_name(&common.device)?;
-        if common.device == "auto" && !common.json {
-            note(&format!("device: {}", device.describe()));
-        }
+        let device = common.open_device()?;
         let identifier = weights.identifier(&device)?;
         let origin = |file: &Option<PathBuf>| match file {
             Some(file) => file.display().to_string(),

@@ -73,8 +73,7 @@ enum Network {
 
 /// Trains to the end, to the time limit or to Ctrl-C; a checkpoint is kept in each case.
 pub fn run(arguments: &Arguments) -> Outcome {
-    let device = Device::from_name(&arguments.common.device)?;
-    note(&format!("device: {}", device.describe()));
+    let device = arguments.common.open_device()?;
     if arguments.steps == 0 {
         return Err(Error::value("--steps", "expected at least 1").into());
     }

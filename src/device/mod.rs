@@ -1,37 +1,120 @@
 //! Where graphs run.
 
 pub mod cpu;
+pub mod cuda;
 
 use std::sync::Arc;
 
-use crate::{Error, Result};
 pub use cpu::Cpu;
+use cuda::{Precision, Types};
+
+#[cfg(not(feature = "cuda"))]
+use crate::DeviceFault;
+use crate::ops::{Op, Workspace};
+use crate::tensor::TensorType;
+use crate::{Error, Result};
 
 /// A device that runs graphs. Cheap to clone: clones share the device.
 #[derive(Clone, Debug)]
 pub enum Device {
     /// The host's processor.
     Cpu(Arc<Cpu>),
+    /// An NVIDIA GPU.
+    #[cfg(feature = "cuda")]
+    Cuda(Arc<cuda::Cuda>),
 }
 
 impl Device {
+    /// What may be asked for on the command line.
+    pub const NAMES: &'static str = "auto, cpu, cuda or cuda:N";
+
     /// The processor, with all its cores and its best instruction set.
     pub fn cpu() -> Self {
         Device::Cpu(Arc::new(Cpu::new()))
     }
 
-    /// A device from its command-line name: `auto` or `cpu`.
-    pub fn from_name(name: &str) -> Result<Self> {
-        match name {
-            "auto" | "cpu" => Ok(Self::cpu()),
-            other => Err(Error::value("--device", format!("'{other}' is not a device; use auto or cpu"))),
+    /// GPU `ordinal`. Fails, saying why and what to do, if it cannot be used.
+    pub fn cuda(ordinal: usize, precision: Precision) -> Result<Self> {
+        #[cfg(feature = "cuda")]
+        return Ok(Device::Cuda(Arc::new(cuda::Cuda::open(ordinal, precision)?)));
+        #[cfg(not(feature = "cuda"))]
+        {
+            let _ = (ordinal, precision);
+            let message = "this build has no GPU support; build it with the feature `cuda`, or use --device cpu";
+            Err(Error::device(DeviceFault::Absent, message))
         }
     }
 
-    /// One line for logs: kind, threads, instruction set.
+    /// A device from its command-line name: `cpu`, `cuda`, `cuda:1`, or `auto`, which takes the first GPU that can be used and
+    /// else the processor.
+    pub fn from_name(name: &str) -> Result<Self> {
+        Self::from_name_with(name, Precision::default()).map(|(device, _)| device)
+    }
+
+    /// As [`Device::from_name`], a GPU with a precision policy; also says why `auto` chose what it chose.
+    pub fn from_name_with(name: &str, precision: Precision) -> Result<(Self, Option<String>)> {
+        match name {
+            "cpu" => Ok((Self::cpu(), None)),
+            "auto" => Ok(match Self::cuda(0, precision) {
+                Ok(device) => (device, Some("a GPU can be used".to_owned())),
+                Err(error) => (Self::cpu(), Some(error.to_string())),
+            }),
+            "cuda" => Ok((Self::cuda(0, precision)?, None)),
+            other => match other.strip_prefix("cuda:").and_then(|ordinal| ordinal.parse().ok()) {
+                Some(ordinal) => Ok((Self::cuda(ordinal, precision)?, None)),
+                None => Err(Error::value("--device", format!("'{other}' is not a device; use one of {}", Self::NAMES))),
+            },
+        }
+    }
+
+    /// One line for logs: kind, threads and instruction set, or name and architecture.
     pub fn describe(&self) -> String {
         match self {
             Device::Cpu(cpu) => format!("cpu ({} threads, {})", cpu.threads(), cpu.isa()),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(cuda) => cuda.describe(),
+        }
+    }
+
+    /// The processor that host work beside this device uses: itself, or all cores.
+    pub fn host(&self) -> Arc<Cpu> {
+        match self {
+            Device::Cpu(cpu) => cpu.clone(),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => Arc::new(Cpu::new()),
+        }
+    }
+
+    /// Memory that a node's body needs on this device besides inputs and outputs.
+    pub(crate) fn workspace(&self, op: &dyn Op, types: &Types<'_>) -> Result<Workspace> {
+        match self {
+            Device::Cpu(cpu) => Ok(op.cpu_workspace(cpu, types.inputs, types.outputs)),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(cuda) => Ok(Workspace { packed: 0, scratch: op.cuda(cuda.target(), types)?.scratch }),
+        }
+    }
+
+    /// What a node runs on this device, for dumps: the variant, or the kernels in order.
+    pub(crate) fn kernels(&self, op: &dyn Op, inputs: &[TensorType], outputs: &[TensorType]) -> String {
+        match self {
+            Device::Cpu(cpu) => op.cpu_kernel(cpu, inputs, outputs),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(cuda) => {
+                let needed = vec![true; outputs.len()];
+                match op.cuda(cuda.target(), &Types { inputs, outputs, needed: &needed }) {
+                    Ok(work) => work.launches().map(|launch| launch.kernel.as_str()).collect::<Vec<_>>().join(" "),
+                    Err(error) => error.to_string(),
+                }
+            }
+        }
+    }
+
+    /// Every place in memory begins at a multiple of this many bytes.
+    pub(crate) fn alignment(&self) -> usize {
+        match self {
+            Device::Cpu(_) => 64,
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => 256,
         }
     }
 }

@@ -38,8 +38,7 @@ struct Row {
 impl Dump {
     /// Plans the computation of `targets` and describes it.
     pub fn new(graph: &Graph, targets: &[Value], device: &Device) -> Result<Self> {
-        let Device::Cpu(cpu) = device;
-        let plan = Plan::new(graph, targets, cpu)?;
+        let plan = Plan::new(graph, targets, device)?;
         let types = |values: &[Value]| -> Vec<TensorType> { values.iter().map(|v| graph.ty(*v).clone()).collect() };
         let once = plan.prologue.iter().map(|step| (true, step));
         let rows = once
@@ -56,7 +55,7 @@ impl Dump {
                     attributes: format!("{:?}", node.op),
                     output_bytes: outputs.iter().map(TensorType::bytes).sum(),
                     cost: if view { Cost::default() } else { node.op.cost(&inputs, &outputs) },
-                    kernel: if view { "view".to_owned() } else { node.op.cpu_kernel(cpu, &inputs, &outputs) },
+                    kernel: if view { "view".to_owned() } else { device.kernels(&*node.op, &inputs, &outputs) },
                     inputs: node.inputs.iter().map(|v| describe(graph, *v)).collect(),
                     outputs: outputs.iter().map(TensorType::to_string).collect(),
                     scratch: step.scratch.bytes + step.packed.bytes,

@@ -1,10 +1,14 @@
 //! Static graphs of ops: built once for fixed shapes, differentiated by appending nodes, planned, then run many times.
 
 mod autodiff;
+mod backend;
 mod dump;
 mod executor;
 mod plan;
 mod rewrite;
+mod run_cpu;
+#[cfg(feature = "cuda")]
+mod run_cuda;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -3,8 +3,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Graph, Source, Value};
-use crate::device::Cpu;
+use super::{Graph, Node, Source, Value};
+use crate::device::Device;
+use crate::device::cuda::Types;
 use crate::ops::Workspace;
 use crate::tensor::TensorType;
 use crate::{Error, Result};
@@ -48,16 +49,10 @@ pub struct Plan {
     targets: Vec<Value>,
 }
 
-const ALIGN: usize = 64;
-
-fn aligned(bytes: usize) -> usize {
-    bytes.div_ceil(ALIGN) * ALIGN
-}
-
 impl Plan {
     /// Plans the computation of `targets` (values to be read afterwards, or whose nodes update variables).
-    pub fn new(graph: &Graph, targets: &[Value], cpu: &Cpu) -> Result<Self> {
-        Planner::new(graph, targets)?.plan(cpu)
+    pub fn new(graph: &Graph, targets: &[Value], device: &Device) -> Result<Self> {
+        Planner::new(graph, targets)?.plan(device)
     }
 
     /// Bytes of all buffers together: the peak, known before anything runs.
@@ -186,8 +181,17 @@ impl<'a> Planner<'a> {
         values.iter().map(|value| self.graph.ty(*value).clone()).collect()
     }
 
-    fn plan(self, cpu: &Cpu) -> Result<Plan> {
+    /// For each output of a node, whether it is made: optional ones only if something reads them.
+    fn needed(&self, node: &Node) -> Vec<bool> {
+        let optional = node.op.optional_outputs();
+        let needed = |(i, value): (usize, &Value)| self.read.contains(value) || !optional.contains(&i);
+        node.outputs.iter().enumerate().map(needed).collect()
+    }
+
+    fn plan(self, device: &Device) -> Result<Plan> {
         let graph = self.graph;
+        let alignment = device.alignment();
+        let aligned = |bytes: usize| bytes.div_ceil(alignment) * alignment;
         let mut persistent = 0usize;
         let mut keep = |bytes: usize| {
             let place = Place { persistent: true, offset: persistent, bytes };
@@ -217,7 +221,9 @@ impl<'a> Planner<'a> {
             let workspace: Workspace = if node.op.is_view() {
                 Workspace::default()
             } else {
-                node.op.cpu_workspace(cpu, &self.types(&node.inputs), &self.types(&node.outputs))
+                let (inputs, outputs) = (self.types(&node.inputs), self.types(&node.outputs));
+                let types = Types { inputs: &inputs, outputs: &outputs, needed: &self.needed(node) };
+                device.workspace(&*node.op, &types).map_err(|error| error.inside(&node.name))?
             };
             let packed_inputs = node.op.packed_inputs();
             let packed_once =
@@ -241,8 +247,8 @@ impl<'a> Planner<'a> {
                 let begin = if matches!(graph.source(root), Source::Input(_)) { 0 } else { now };
                 lifetimes.entry(root).or_insert((begin, now)).1 = now;
             }
-            for (output, value) in node.outputs.iter().enumerate() {
-                if !self.read.contains(value) && node.op.optional_outputs().contains(&output) {
+            for (value, needed) in node.outputs.iter().zip(self.needed(node)) {
+                if !needed {
                     lifetimes.remove(value);
                 }
             }
@@ -268,7 +274,7 @@ impl<'a> Planner<'a> {
         for (&value, &(first, last)) in &lifetimes {
             intervals.push(Interval { owner: Owner::Value(value), bytes: graph.ty(value).bytes(), first, last });
         }
-        let (offsets, arena) = allocate(&intervals);
+        let (offsets, arena) = allocate(&intervals, alignment);
         for (interval, offset) in intervals.iter().zip(offsets) {
             let place = Place { persistent: false, offset, bytes: interval.bytes };
             match interval.owner {
@@ -311,7 +317,8 @@ pub(super) fn schedule(graph: &Graph, targets: &[Value]) -> Vec<usize> {
 
 /// Offsets of the intervals so that those which overlap in time do not overlap in memory, and the bytes needed: largest
 /// first, each at the lowest offset that is free during its whole life.
-fn allocate(intervals: &[Interval]) -> (Vec<usize>, usize) {
+fn allocate(intervals: &[Interval], alignment: usize) -> (Vec<usize>, usize) {
+    let aligned = |bytes: usize| bytes.div_ceil(alignment) * alignment;
     let mut order: Vec<usize> = (0..intervals.len()).collect();
     order.sort_by_key(|&i| (std::cmp::Reverse(intervals[i].bytes), intervals[i].first, intervals[i].last));
     let mut offsets = vec![0; intervals.len()];

@@ -36,6 +36,7 @@ use std::fmt::Debug;
 pub use args::{CpuArgs, Input, Output, Scratch};
 
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Value};
 use crate::tensor::TensorType;
 use crate::{Error, Result};
@@ -126,6 +127,13 @@ pub trait Op: Debug + Send + Sync + Any {
     fn cpu_kernel(&self, cpu: &Cpu, inputs: &[TensorType], outputs: &[TensorType]) -> String {
         let _ = (inputs, outputs);
         format!("{}_{}", self.name(), cpu.isa())
+    }
+
+    /// What the op asks of a GPU in one run: launches with grids and arguments, and scratch. Depends on nothing but the
+    /// arguments. Fails where the op cannot run on a GPU.
+    fn cuda(&self, target: &Target, types: &Types<'_>) -> Result<Work> {
+        let _ = (target, types);
+        Err(Error::op(self.name(), "has no CUDA kernel"))
     }
 
     /// Computes the outputs on the CPU.

@@ -105,7 +105,7 @@ struct Batch {
 impl DetectorTask {
     /// Builds the training graph and initialises the weights.
     pub fn new(device: &Device, run: DetectorRun) -> Result<Self> {
-        let Device::Cpu(cpu) = device;
+        let cpu = device.host();
         let mut g = Graph::new();
         let values = detector::training(&mut g, &run.network, run.batch, TrainingOptions::default())?;
         let network_variables: Vec<String> = g.variables().iter().map(|(name, _)| (*name).to_owned()).collect();

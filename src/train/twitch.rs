@@ -117,7 +117,7 @@ impl TwitchTask {
             let message = "is above 0: give the weights of a trained detector, or set it to 0";
             return Err(Error::value("detected_share", message));
         }
-        let Device::Cpu(cpu) = device;
+        let cpu = device.host();
         let mut g = Graph::new();
         let network = TwitchNetwork::build(&mut g, &run.network, run.batch, run.max_units, true)?;
         let network_variables: Vec<String> = g.variables().iter().map(|(name, _)| (*name).to_owned()).collect();

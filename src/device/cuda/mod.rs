@@ -1,0 +1,30 @@
+//! NVIDIA GPUs: what ops ask of them ([`Work`], always there), and the device itself (feature `cuda`): driver and kernel
+//! compiler found at run time, kernels compiled for the architecture at hand and cached on disk, one gate for launches.
+
+mod work;
+
+#[cfg(feature = "cuda")]
+mod cache;
+#[cfg(feature = "cuda")]
+mod compiler;
+#[cfg(feature = "cuda")]
+mod context;
+#[cfg(feature = "cuda")]
+mod gate;
+#[cfg(feature = "cuda")]
+mod memory;
+#[cfg(feature = "cuda")]
+mod probe;
+mod sources;
+
+pub use sources::{SOURCES, Sources};
+pub use work::{Architecture, Arg, Launch, Module, Precision, Target, Task, Types, Work};
+
+#[cfg(feature = "cuda")]
+pub use self::{
+    cache::KernelCache,
+    compiler::{Compiler, Cubin},
+    context::Cuda,
+    gate::{Addresses, Bound},
+    memory::{DeviceBuffer, PinnedBuffer},
+};

@@ -1,0 +1,63 @@
+//! The kernels' source texts: embedded, or from a folder of edited ones.
+
+use std::path::PathBuf;
+
+use crate::{Error, Result};
+
+macro_rules! embedded {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_str!(concat!("../../../kernels/", $name)))),*]
+    };
+}
+
+/// Name (relative to `kernels/`) and text of every source that this build carries.
+pub const SOURCES: &[(&str, &str)] = embedded!["device/prelude.cuh", "elementwise.cu",];
+
+/// Where source texts come from.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    folder: Option<PathBuf>,
+}
+
+impl Sources {
+    /// The embedded texts.
+    pub fn embedded() -> Self {
+        Self::default()
+    }
+
+    /// The texts in a folder laid out as `kernels/`; files that it lacks are taken from the embedded ones.
+    pub fn folder(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: Some(folder.into()) }
+    }
+
+    /// The folder that the environment variable `SARCOMERE_KERNELS` names, else the embedded texts.
+    pub fn from_environment() -> Result<Self> {
+        match std::env::var_os("SARCOMERE_KERNELS").map(PathBuf::from) {
+            None => Ok(Self::embedded()),
+            Some(folder) if folder.is_dir() => Ok(Self::folder(folder)),
+            Some(folder) => Err(Error::value(
+                "SARCOMERE_KERNELS",
+                format!("{} is not a folder; name one laid out as the project's kernels/", folder.display()),
+            )),
+        }
+    }
+
+    /// The text of a source by its name relative to `kernels/`.
+    pub fn text(&self, name: &str) -> Result<String> {
+        if let Some(path) = self.folder.as_ref().map(|folder| folder.join(name)).filter(|path| path.is_file()) {
+            return std::fs::read_to_string(&path).map_err(|error| Error::io(&path, "read", error));
+        }
+        let found = SOURCES.iter().find(|(embedded, _)| *embedded == name);
+        found.map(|(_, text)| (*text).to_owned()).ok_or_else(|| {
+            Error::graph(format!(
+                "there is no kernel source '{name}': add it to the list in src/device/cuda/sources.rs"
+            ))
+        })
+    }
+
+    /// Names and texts of the headers that kernels may include.
+    pub fn headers(&self) -> Result<Vec<(&'static str, String)>> {
+        let headers = SOURCES.iter().map(|(name, _)| *name).filter(|name| name.ends_with(".cuh"));
+        headers.map(|name| Ok((name, self.text(name)?))).collect()
+    }
+}

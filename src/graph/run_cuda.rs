@@ -1,0 +1,193 @@
+//! Runs steps on a GPU: one arena, every launch bound once, the whole plan captured as one CUDA graph and replayed.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use cudarc::driver::CudaGraph;
+
+use super::backend::Backend;
+use super::{Graph, Place, Plan, Source, Step, Value};
+use crate::device::Device;
+use crate::device::cuda::{Addresses, Bound, Cuda, DeviceBuffer, PinnedBuffer, Types};
+use crate::tensor::{AlignedBytes, TensorType};
+use crate::{DeviceFault, Error, Result};
+
+/// Device memory and bound launches.
+pub(super) struct CudaBackend {
+    /// The captured plan; made at the first run after everything has run once. Dropped before what it refers to.
+    captured: Option<Captured>,
+    /// Launches of each scheduled node.
+    bound: HashMap<usize, Vec<Bound>>,
+    /// Persistent places first, then the arena.
+    memory: DeviceBuffer,
+    persistent_bytes: usize,
+    /// Host copies of places, made when they are read and dropped when anything runs or is written.
+    mirrors: HashMap<(bool, usize, usize), OnceLock<AlignedBytes>>,
+    /// What the device copies inputs from.
+    staging: HashMap<(usize, usize), PinnedBuffer>,
+    /// Something that reads the staging may be on the stream.
+    in_flight: bool,
+    cuda: Arc<Cuda>,
+}
+
+struct Captured(CudaGraph);
+
+// SAFETY: a graph is used by one thread at a time: its executor is borrowed alone for that.
+unsafe impl Send for Captured {}
+
+fn key(place: Place) -> (bool, usize, usize) {
+    (place.persistent, place.offset, place.bytes)
+}
+
+impl CudaBackend {
+    pub(super) fn new(cuda: Arc<Cuda>, graph: &Graph, plan: &Plan) -> Result<Self> {
+        let bytes = plan.peak_bytes();
+        let free = cuda.free_bytes()?;
+        if bytes > free {
+            return Err(out_of_memory(graph, plan, free));
+        }
+        let memory = DeviceBuffer::new(&cuda, bytes)?;
+        memory.fill(0, bytes, 0)?;
+        let mirrors = (0..graph.values.len() as u32).filter_map(|index| plan.place(Value(index)));
+        let mut backend = Self {
+            captured: None,
+            bound: HashMap::new(),
+            mirrors: mirrors.map(|place| (key(place), OnceLock::new())).collect(),
+            staging: HashMap::new(),
+            in_flight: false,
+            persistent_bytes: plan.persistent_bytes,
+            memory,
+            cuda,
+        };
+        for step in plan.prologue.iter().chain(&plan.steps) {
+            let bound = backend.bind(graph, plan, step)?;
+            backend.bound.insert(step.node, bound);
+        }
+        Ok(backend)
+    }
+
+    fn offset(&self, place: Place) -> usize {
+        if place.persistent { place.offset } else { self.persistent_bytes + place.offset }
+    }
+
+    fn bind(&self, graph: &Graph, plan: &Plan, step: &Step) -> Result<Vec<Bound>> {
+        let node = &graph.nodes[step.node];
+        if node.op.is_view() {
+            return Ok(Vec::new());
+        }
+        let types = |values: &[Value]| -> Vec<TensorType> { values.iter().map(|v| graph.ty(*v).clone()).collect() };
+        let address = |value: &Value| plan.place(*value).map_or(0, |place| self.memory.address(self.offset(place)));
+        let (inputs, outputs) = (types(&node.inputs), types(&node.outputs));
+        let needed: Vec<bool> = node.outputs.iter().map(|value| plan.place(*value).is_some()).collect();
+        let types = Types { inputs: &inputs, outputs: &outputs, needed: &needed };
+        let work = node.op.cuda(self.cuda.target(), &types).map_err(|error| error.inside(&node.name))?;
+        let addresses = Addresses {
+            inputs: &node.inputs.iter().map(address).collect::<Vec<_>>(),
+            outputs: &node.outputs.iter().map(address).collect::<Vec<_>>(),
+            scratch: self.memory.address(self.offset(step.scratch)),
+        };
+        let name = if node.name.is_empty() { node.op.name() } else { &node.name };
+        Bound::new(&self.cuda, &work, &addresses, name)
+    }
+
+    fn enqueue(&self, step: &Step) -> Result<()> {
+        self.bound.get(&step.node).into_iter().flatten().try_for_each(|bound| bound.enqueue(&self.cuda))
+    }
+
+    fn forget_mirrors(&mut self) {
+        self.mirrors.values_mut().for_each(|mirror| drop(mirror.take()));
+    }
+}
+
+impl Backend for CudaBackend {
+    fn write(&mut self, place: Place, bytes: &[u8]) -> Result<()> {
+        self.forget_mirrors();
+        self.memory.write(self.offset(place), bytes)
+    }
+
+    fn feed(&mut self, place: Place, bytes: &[u8]) -> Result<()> {
+        self.forget_mirrors();
+        if self.in_flight {
+            self.cuda.synchronize()?;
+            self.in_flight = false;
+        }
+        let offset = self.offset(place);
+        let staging = match self.staging.entry((offset, bytes.len())) {
+            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                entry.insert(PinnedBuffer::new(&self.cuda, bytes.len())?)
+            }
+        };
+        staging.get_mut().copy_from_slice(bytes);
+        self.memory.write_pinned(offset, staging)
+    }
+
+    fn read(&self, place: Place) -> Result<&[u8]> {
+        let mirror = self.mirrors.get(&key(place));
+        let mirror = mirror.ok_or_else(|| Error::graph("asked for a place that holds no value"))?;
+        if mirror.get().is_none() {
+            let mut bytes = AlignedBytes::zeroed(place.bytes);
+            self.memory.read(self.offset(place), &mut bytes)?;
+            // Another thread may have been first; both read the same.
+            let _ = mirror.set(bytes);
+        }
+        Ok(mirror.get().map_or(&[], |bytes| &bytes[..]))
+    }
+
+    fn prepare(&mut self, _: &Graph, plan: &Plan) -> Result<()> {
+        self.forget_mirrors();
+        plan.prologue.iter().try_for_each(|step| self.enqueue(step))
+    }
+
+    fn run_step(&mut self, _: &Graph, step: &Step) -> Result<()> {
+        self.forget_mirrors();
+        self.enqueue(step)?;
+        self.cuda.synchronize()
+    }
+
+    fn run(&mut self, _: &Graph, plan: &Plan) -> Result<()> {
+        self.forget_mirrors();
+        self.in_flight = true;
+        if self.captured.is_none() {
+            let graph = self.cuda.capture(|| plan.steps.iter().try_for_each(|step| self.enqueue(step)))?;
+            self.captured = graph.map(Captured);
+        }
+        match &self.captured {
+            Some(Captured(graph)) => self.cuda.replay(graph),
+            // Nothing to run.
+            None => Ok(()),
+        }
+    }
+
+    fn device(&self) -> Device {
+        Device::Cuda(self.cuda.clone())
+    }
+}
+
+/// The error for a plan that is larger than what is free, with what takes most.
+fn out_of_memory(graph: &Graph, plan: &Plan, free: usize) -> Error {
+    let mib = |bytes: usize| bytes as f64 / (1 << 20) as f64;
+    let mut holders: Vec<(usize, String)> = Vec::new();
+    for (index, info) in graph.values.iter().enumerate() {
+        if let Some(place) = plan.place(Value(index as u32)) {
+            let name = match &info.source {
+                Source::Input(name) | Source::Variable(name) => name.clone(),
+                Source::Constant(_) => "a constant".to_owned(),
+                Source::Node { node, .. } => format!("{} ({})", graph.nodes[*node].name, graph.nodes[*node].op.name()),
+            };
+            holders.push((place.bytes, format!("{name} {} {:.1} MiB", info.ty, mib(place.bytes))));
+        }
+    }
+    holders.sort_by(|a, b| b.cmp(a));
+    let largest: Vec<String> = holders.into_iter().take(5).map(|(_, text)| text).collect();
+    let message = format!(
+        "the plan needs {:.1} MiB ({:.1} kept, {:.1} within a run), {:.1} MiB of device memory are free; take a smaller batch or \
+         close other programs on this GPU. Largest: {}",
+        mib(plan.peak_bytes()),
+        mib(plan.persistent_bytes),
+        mib(plan.arena_bytes),
+        mib(free),
+        largest.join("; ")
+    );
+    Error::device(DeviceFault::OutOfMemory, message)
+}
