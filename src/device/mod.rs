@@ -109,6 +109,24 @@ impl Device {
         }
     }
 
+    /// What matrix products round their operands to.
+    pub fn precision(&self) -> Precision {
+        match self {
+            Device::Cpu(_) => Precision::F32,
+            #[cfg(feature = "cuda")]
+            Device::Cuda(cuda) => cuda.target().effective_precision(),
+        }
+    }
+
+    /// Bytes behind every place in memory that belong to nobody, to find writes over the end; 0 unless asked for.
+    pub(crate) fn guard_bytes(&self) -> usize {
+        match self {
+            Device::Cpu(_) => 0,
+            #[cfg(feature = "cuda")]
+            Device::Cuda(cuda) => cuda.guard_bytes(),
+        }
+    }
+
     /// Every place in memory begins at a multiple of this many bytes.
     pub(crate) fn alignment(&self) -> usize {
         match self {

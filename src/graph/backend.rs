@@ -23,11 +23,11 @@ pub(super) trait Backend: Send {
     fn prepare(&mut self, graph: &Graph, plan: &Plan) -> Result<()>;
 
     /// Runs one step, to its end.
-    fn run_step(&mut self, graph: &Graph, step: &Step) -> Result<()>;
+    fn run_step(&mut self, graph: &Graph, plan: &Plan, step: &Step) -> Result<()>;
 
     /// Runs all steps; a device may still be at work when this returns.
     fn run(&mut self, graph: &Graph, plan: &Plan) -> Result<()> {
-        plan.steps.iter().try_for_each(|step| self.run_step(graph, step))
+        plan.steps.iter().try_for_each(|step| self.run_step(graph, plan, step))
     }
 
     /// The device.

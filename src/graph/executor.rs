@@ -163,7 +163,7 @@ impl Executor {
     fn run_watched(&mut self) -> Result<()> {
         for (index, step) in self.plan.steps.iter().enumerate() {
             let begin = Instant::now();
-            self.backend.run_step(&self.graph, step)?;
+            self.backend.run_step(&self.graph, &self.plan, step)?;
             if let Some(profile) = &mut self.profile {
                 profile[index] += begin.elapsed();
             }

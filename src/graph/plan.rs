@@ -190,8 +190,8 @@ impl<'a> Planner<'a> {
 
     fn plan(self, device: &Device) -> Result<Plan> {
         let graph = self.graph;
-        let alignment = device.alignment();
-        let aligned = |bytes: usize| bytes.div_ceil(alignment) * alignment;
+        let (alignment, guard) = (device.alignment(), device.guard_bytes());
+        let aligned = |bytes: usize| (bytes + guard).div_ceil(alignment) * alignment;
         let mut persistent = 0usize;
         let mut keep = |bytes: usize| {
             let place = Place { persistent: true, offset: persistent, bytes };
@@ -274,7 +274,7 @@ impl<'a> Planner<'a> {
         for (&value, &(first, last)) in &lifetimes {
             intervals.push(Interval { owner: Owner::Value(value), bytes: graph.ty(value).bytes(), first, last });
         }
-        let (offsets, arena) = allocate(&intervals, alignment);
+        let (offsets, arena) = allocate(&intervals, aligned);
         for (interval, offset) in intervals.iter().zip(offsets) {
             let place = Place { persistent: false, offset, bytes: interval.bytes };
             match interval.owner {
@@ -317,8 +317,7 @@ pub(super) fn schedule(graph: &Graph, targets: &[Value]) -> Vec<usize> {
 
 /// Offsets of the intervals so that those which overlap in time do not overlap in memory, and the bytes needed: largest
 /// first, each at the lowest offset that is free during its whole life.
-fn allocate(intervals: &[Interval], alignment: usize) -> (Vec<usize>, usize) {
-    let aligned = |bytes: usize| bytes.div_ceil(alignment) * alignment;
+fn allocate(intervals: &[Interval], aligned: impl Fn(usize) -> usize) -> (Vec<usize>, usize) {
     let mut order: Vec<usize> = (0..intervals.len()).collect();
     order.sort_by_key(|&i| (std::cmp::Reverse(intervals[i].bytes), intervals[i].first, intervals[i].last));
     let mut offsets = vec![0; intervals.len()];

@@ -137,7 +137,7 @@ impl Backend for CpuBackend {
         Ok(())
     }
 
-    fn run_step(&mut self, graph: &Graph, step: &Step) -> Result<()> {
+    fn run_step(&mut self, graph: &Graph, _: &Plan, step: &Step) -> Result<()> {
         self.run_packed(graph, step, !step.packed_once)
     }
 

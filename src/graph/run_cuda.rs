@@ -94,6 +94,32 @@ impl CudaBackend {
         self.bound.get(&step.node).into_iter().flatten().try_for_each(|bound| bound.enqueue(&self.cuda))
     }
 
+    /// Fills what a step writes, and the guards behind, with NaN.
+    fn poison(&self, graph: &Graph, plan: &Plan, step: &Step) -> Result<()> {
+        for place in written(graph, plan, step) {
+            self.memory.fill(self.offset(place), place.bytes + self.cuda.guard_bytes(), POISON)?;
+        }
+        for place in updated(graph, plan, step) {
+            self.memory.fill(self.offset(place) + place.bytes, self.cuda.guard_bytes(), POISON)?;
+        }
+        Ok(())
+    }
+
+    /// Checks that the guards behind what a step wrote are as [`CudaBackend::poison`] left them.
+    fn check_guards(&self, graph: &Graph, plan: &Plan, step: &Step) -> Result<()> {
+        let mut guard = vec![0u8; self.cuda.guard_bytes()];
+        for place in written(graph, plan, step).into_iter().chain(updated(graph, plan, step)) {
+            self.memory.read(self.offset(place) + place.bytes, &mut guard)?;
+            if let Some(at) = guard.iter().position(|byte| *byte != POISON) {
+                let node = &graph.nodes[step.node];
+                let (name, op, bytes) = (&node.name, node.op.name(), place.bytes);
+                let message = format!("'{name}' ({op}) wrote {at} bytes behind the end of {bytes} bytes of its own");
+                return Err(Error::device(DeviceFault::Refused, message));
+            }
+        }
+        Ok(())
+    }
+
     fn forget_mirrors(&mut self) {
         self.mirrors.values_mut().for_each(|mirror| drop(mirror.take()));
     }
@@ -139,13 +165,21 @@ impl Backend for CudaBackend {
         plan.prologue.iter().try_for_each(|step| self.enqueue(step))
     }
 
-    fn run_step(&mut self, _: &Graph, step: &Step) -> Result<()> {
+    fn run_step(&mut self, graph: &Graph, plan: &Plan, step: &Step) -> Result<()> {
         self.forget_mirrors();
+        let guarded = self.cuda.guard_bytes() > 0 && !graph.nodes[step.node].op.is_view();
+        if guarded {
+            self.poison(graph, plan, step)?;
+        }
         self.enqueue(step)?;
-        self.cuda.synchronize()
+        self.cuda.synchronize()?;
+        if guarded { self.check_guards(graph, plan, step) } else { Ok(()) }
     }
 
-    fn run(&mut self, _: &Graph, plan: &Plan) -> Result<()> {
+    fn run(&mut self, graph: &Graph, plan: &Plan) -> Result<()> {
+        if self.cuda.guard_bytes() > 0 {
+            return plan.steps.iter().try_for_each(|step| self.run_step(graph, plan, step));
+        }
         self.forget_mirrors();
         self.in_flight = true;
         if self.captured.is_none() {
@@ -162,6 +196,26 @@ impl Backend for CudaBackend {
     fn device(&self) -> Device {
         Device::Cuda(self.cuda.clone())
     }
+}
+
+/// What outputs, scratch and guards are filled with: a NaN in every float type.
+const POISON: u8 = 0xff;
+
+/// Places that a step fills anew: outputs that update nothing, and scratch.
+fn written(graph: &Graph, plan: &Plan, step: &Step) -> Vec<Place> {
+    let node = &graph.nodes[step.node];
+    let updates = node.op.updates();
+    let outputs = node.outputs.iter().enumerate().filter(|(i, _)| !updates.iter().any(|(output, _)| output == i));
+    outputs
+        .filter_map(|(_, value)| plan.place(*value))
+        .chain((step.scratch.bytes > 0).then_some(step.scratch))
+        .collect()
+}
+
+/// Places of variables that a step updates.
+fn updated(graph: &Graph, plan: &Plan, step: &Step) -> Vec<Place> {
+    let node = &graph.nodes[step.node];
+    node.op.updates().iter().filter_map(|(output, _)| plan.place(node.outputs[*output])).collect()
 }
 
 /// The error for a plan that is larger than what is free, with what takes most.

@@ -2,12 +2,15 @@
 //!
 //! A [`Problem`] knows its inputs, how to build its graph, and a plain reference written as loops and generic over the
 //! float type. [`check`] runs the graph on a device and compares with the reference in `f64`. The tolerance is not chosen but
-//! measured: twice the error that the same plain loops make in `f32`, plus a few units in the last place.
+//! measured: twice the error that the same plain loops make in `f32` (on inputs rounded to what the device rounds to), plus a
+//! few units in the last place.
 
+use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use crate::device::Device;
+use crate::device::cuda::Precision;
 use crate::graph::{Executor, Graph, Value};
 use crate::tensor::{DType, Tensor, TensorType};
 use crate::{Error, Result};
@@ -105,23 +108,46 @@ pub trait Problem: Debug {
 struct Expected {
     tensors: Vec<Tensor>,
     outputs: Vec<Vec<f64>>,
-    /// Bounds of the outputs' errors.
-    tolerances: Vec<f64>,
     /// Gradients of the outputs that the problem is differentiated with.
     directions: Vec<Tensor>,
     /// For each differentiable input: finite differences at some elements.
     gradients: Vec<Vec<(usize, f64)>>,
-    /// Worst relative error of honest `f32` loops.
+    /// What honest loops of each precision make of it.
+    honest: HashMap<Precision, Honest>,
+}
+
+/// What plain `f32` loops on inputs rounded to a precision give: the error that a correct body may make twice.
+struct Honest {
+    /// Bounds of the outputs' errors.
+    tolerances: Vec<f64>,
+    /// Worst relative error.
     relative: f64,
 }
 
+impl Honest {
+    fn new<P: Problem>(problem: &P, tensors: &[Tensor], outputs: &[Vec<f64>], precision: Precision) -> Result<Self> {
+        let mut inputs: Vec<Data<f32>> = tensors.iter().map(data).collect::<Result<_>>()?;
+        for input in &mut inputs {
+            if let Data::Real(values) = input {
+                values.iter_mut().for_each(|value| *value = precision.round(*value));
+            }
+        }
+        let honest = problem.reference::<f32>(&inputs);
+        let bound = |(honest, expected): (&Vec<f32>, &Vec<f64>)| {
+            tolerance(expected, &honest.iter().map(|v| v.wide()).collect::<Vec<f64>>())
+        };
+        Ok(Self {
+            tolerances: honest.iter().zip(outputs).map(bound).collect(),
+            relative: honest.iter().zip(outputs).map(|(h, e)| relative_error(h, e)).fold(0.0, f64::max),
+        })
+    }
+}
+
 impl Expected {
-    fn new<P: Problem>(problem: &P, seed: u64) -> Result<Self> {
+    fn new<P: Problem>(problem: &P, seed: u64, precisions: &[Precision]) -> Result<Self> {
         let tensors = problem.inputs(seed);
         let wide: Vec<Data<f64>> = tensors.iter().map(data).collect::<Result<_>>()?;
-        let narrow: Vec<Data<f32>> = tensors.iter().map(data).collect::<Result<_>>()?;
         let outputs = problem.reference::<f64>(&wide);
-        let honest = problem.reference::<f32>(&narrow);
         let (graph, _, values) = graph_of(problem, &tensors)?;
         if values.len() != outputs.len() {
             let (found, expected) = (values.len(), outputs.len());
@@ -129,19 +155,20 @@ impl Expected {
         }
         let direction = |(i, value): (usize, &Value)| random_tensor(graph.ty(*value), seed ^ (0x9e37 + i as u64));
         let directions: Vec<Tensor> = values.iter().enumerate().map(direction).collect::<Result<_>>()?;
-        let tolerances = outputs
-            .iter()
-            .zip(&honest)
-            .map(|(expected, honest)| tolerance(expected, &honest.iter().map(|v| v.wide()).collect::<Vec<f64>>()));
-        let tolerances = tolerances.collect();
-        let relative = honest.iter().zip(&outputs).map(|(h, e)| relative_error(h, e)).fold(0.0, f64::max);
+        let mut honest = HashMap::new();
+        for &precision in precisions {
+            honest.insert(precision, Honest::new(problem, &tensors, &outputs, precision)?);
+        }
         let weights: Vec<Vec<f64>> = directions.iter().map(wide_values).collect::<Result<_>>()?;
         let differences = |index: usize| finite_differences(problem, &wide, index, &weights);
         let gradients = problem.differentiable().into_iter().map(differences).collect();
-        Ok(Self { tensors, outputs, tolerances, directions, gradients, relative })
+        Ok(Self { tensors, outputs, directions, gradients, honest })
     }
 
     fn compare<P: Problem>(&self, problem: &P, device: &Device, seed: u64) -> Result<()> {
+        let precision = device.precision();
+        let honest = self.honest.get(&precision);
+        let honest = honest.ok_or_else(|| Error::graph(format!("no reference was made for {precision}")))?;
         let (mut graph, inputs, outputs) = graph_of(problem, &self.tensors)?;
         let wrt: Vec<Value> = problem.differentiable().iter().map(|i| inputs[*i]).collect();
         let mut targets = outputs.clone();
@@ -160,7 +187,7 @@ impl Expected {
         executor.run(&feeds)?;
         for (i, (output, expected)) in outputs.iter().zip(&self.outputs).enumerate() {
             let found: Vec<f64> = wide_values(&executor.output(*output)?)?;
-            compare(&format!("{problem:?} seed {seed}: output {i}"), &found, expected, self.tolerances[i])?;
+            compare(&format!("{problem:?} seed {seed}: output {i}"), &found, expected, honest.tolerances[i])?;
         }
         // Twice over the inputs, so that a body that depends on what the arena held is caught.
         let first: Vec<Tensor> = targets.iter().map(|v| executor.output(*v)).collect::<Result<_>>()?;
@@ -174,7 +201,7 @@ impl Expected {
             let gradient = wide_values(&first[outputs.len() + slot])?;
             let largest = gradient.iter().fold(0.0f64, |a, b| a.max(b.abs()));
             // Central differences of an f64 function with steps of 1e-5 are good to about 1e-9 of its scale.
-            let bound = largest * (self.relative * 8.0 + 64.0 * f32::EPSILON as f64) + 1e-7 * largest.max(1.0);
+            let bound = largest * (honest.relative * 8.0 + 64.0 * f32::EPSILON as f64) + 1e-7 * largest.max(1.0);
             for &(element, expected) in &self.gradients[slot] {
                 let found = gradient[element];
                 let close = (found - expected).abs() <= bound;
@@ -238,21 +265,30 @@ fn finite_differences<P: Problem>(
 /// Runs the problem on the device and compares outputs with the reference, gradients with finite differences.
 /// An error says what differs, where, and by how much.
 pub fn check<P: Problem>(problem: &P, device: &Device, seed: u64) -> Result<()> {
-    Expected::new(problem, seed)?.compare(problem, device, seed)
+    Expected::new(problem, seed, &[device.precision()])?.compare(problem, device, seed)
 }
 
-/// As [`check`] on every instruction set of this machine, with one and with three threads.
+/// The processor once for every instruction set of this machine, with one and with three threads.
+pub fn processors() -> Vec<Device> {
+    let with = |isa| [1, 3].map(|threads| Device::Cpu(Arc::new(crate::device::Cpu::with(threads, isa))));
+    crate::device::cpu::Isa::available().into_iter().flat_map(with).collect()
+}
+
+/// As [`check`] on several devices, with the reference worked out once. What goes wrong is told with the device in front.
+pub fn check_on<P: Problem>(problem: &P, seed: u64, devices: &[Device]) -> Result<()> {
+    let mut precisions: Vec<Precision> = devices.iter().map(Device::precision).collect();
+    precisions.sort();
+    precisions.dedup();
+    let expected = Expected::new(problem, seed, &precisions)?;
+    devices.iter().try_for_each(|device| {
+        let told = |error| Error::graph(format!("[{}] {error}", device.describe()));
+        expected.compare(problem, device, seed).map_err(told)
+    })
+}
+
+/// As [`check`] on all [`processors`].
 pub fn check_everywhere<P: Problem>(problem: &P, seed: u64) -> Result<()> {
-    let expected = Expected::new(problem, seed)?;
-    for isa in crate::device::cpu::Isa::available() {
-        for threads in [1, 3] {
-            let cpu = crate::device::Cpu::with(threads, isa);
-            expected
-                .compare(problem, &Device::Cpu(Arc::new(cpu)), seed)
-                .map_err(|error| Error::graph(format!("[{isa}, {threads} threads] {error}")))?;
-        }
-    }
-    Ok(())
+    check_on(problem, seed, &processors())
 }
 
 /// Twice the worst error of honest `f32` loops, plus four units in the last place of the largest value.

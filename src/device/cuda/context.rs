@@ -25,6 +25,7 @@ pub struct Cuda {
     modules: Mutex<HashMap<Module, Arc<LoadedModule>>>,
     fault: OnceLock<String>,
     recent: Mutex<VecDeque<Arc<str>>>,
+    guarded: bool,
 }
 
 /// A module in the driver.
@@ -94,7 +95,20 @@ impl Cuda {
             modules: Mutex::default(),
             fault: OnceLock::new(),
             recent: Mutex::default(),
+            guarded: false,
         })
+    }
+
+    /// With `true`, executors run step by step, fill outputs and scratch with NaN before each, and look for writes over their
+    /// ends after it. Slow: for tests, and for finding out where a run goes wrong.
+    pub fn guarded(mut self, guarded: bool) -> Self {
+        self.guarded = guarded;
+        self
+    }
+
+    /// Bytes kept free behind every place in memory.
+    pub(crate) fn guard_bytes(&self) -> usize {
+        if self.guarded { 256 } else { 0 }
     }
 
     /// What kernels are chosen for.

@@ -41,7 +41,7 @@ impl fmt::Display for Architecture {
 }
 
 /// What matrix products and convolutions round their operands to. Sums, statistics, losses and master weights are `f32`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Precision {
     /// Nothing: full `f32` arithmetic.
     #[default]
@@ -55,6 +55,21 @@ pub enum Precision {
 impl Precision {
     /// Every policy, plainest first.
     pub const ALL: [Self; 3] = [Self::F32, Self::Tf32, Self::Bf16];
+
+    /// The nearest value of this precision, ties to even.
+    pub fn round(self, value: f32) -> f32 {
+        let dropped = match self {
+            Self::F32 => return value,
+            Self::Tf32 => 13,
+            Self::Bf16 => 16,
+        };
+        if !value.is_finite() {
+            return value;
+        }
+        let bits = value.to_bits();
+        let half = (1u32 << (dropped - 1)) - 1 + ((bits >> dropped) & 1);
+        f32::from_bits(bits.wrapping_add(half) >> dropped << dropped)
+    }
 
     /// From its name: `f32`, `tf32` or `bf16`.
     pub fn from_name(name: &str) -> Result<Self> {
