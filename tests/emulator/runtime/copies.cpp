@@ -1,0 +1,66 @@
+// cp.async: copies that happen either at once or only at the wait that covers them, by seed; a kernel must be right both ways.
+// Until then what lies at the destination may not be read.
+#include <cstring>
+
+#include "machine.h"
+#include "reports.h"
+#include "shadow.h"
+
+using namespace emulated;
+
+extern "C" {
+void emulator_copy_async(void* shared, const void* global, unsigned bytes, unsigned valid, const void* site);
+void emulator_copy_commit();
+void emulator_copy_wait(unsigned pending);
+}
+
+namespace {
+
+bool watched(const Machine& machine) { return machine.launch->checked || machine.launch->profiled; }
+
+void perform(Machine& machine, const Copy& copy) {
+    if (watched(machine)) check_access(copy.to, copy.bytes, Access::write, copy.site);
+    if (copy.valid > 0) std::memcpy(copy.to, copy.from, copy.valid);
+    std::memset(copy.to + copy.valid, 0, copy.bytes - copy.valid);
+}
+
+bool misaligned(const void* address, unsigned bytes) { return reinterpret_cast<uintptr_t>(address) % bytes != 0; }
+
+}  // namespace
+
+void emulator_copy_async(void* shared, const void* global, unsigned bytes, unsigned valid, const void* site) {
+    Machine& machine = Machine::mine();
+    Thread& me = self();
+    if (misaligned(shared, bytes) || misaligned(global, bytes)) {
+        report_fatal(kind::MISALIGNED, site,
+                     format("cp.async of %u bytes from %p to %p: both must be multiples of it", bytes, global, shared));
+    }
+    if (machine.shared_offset(shared) > SHARED_ROOM - bytes) {
+        report_fatal(kind::OUT_OF_BOUNDS_SHARED, site, format("cp.async to %p, which is not shared memory", shared));
+    }
+    if (watched(machine) && valid > 0) check_access(global, valid, Access::read, site);
+    Copy copy{static_cast<unsigned char*>(shared), static_cast<const unsigned char*>(global), bytes, valid, site};
+    if (machine.launch->seed != 0 && machine.random() % 2 == 0) {
+        perform(machine, copy);
+    } else {
+        me.copies.waiting.push_back(copy);
+    }
+    if (machine.launch->checked) mark_shared_in_flight(machine, shared, bytes);
+}
+
+void emulator_copy_commit() {
+    Copies& copies = self().copies;
+    copies.ends.push_back(copies.waiting.size());
+}
+
+// All but the last `pending` groups are done when it returns.
+void emulator_copy_wait(unsigned pending) {
+    Machine& machine = Machine::mine();
+    Copies& copies = self().copies;
+    if (copies.ends.size() <= pending) return;
+    size_t groups = copies.ends.size() - pending, end = copies.ends[groups - 1];
+    for (size_t i = 0; i < end; ++i) perform(machine, copies.waiting[i]);
+    copies.waiting.erase(copies.waiting.begin(), copies.waiting.begin() + static_cast<std::ptrdiff_t>(end));
+    copies.ends.erase(copies.ends.begin(), copies.ends.begin() + static_cast<std::ptrdiff_t>(groups));
+    for (size_t& other : copies.ends) other -= end;
+}
