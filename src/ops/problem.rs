@@ -274,21 +274,36 @@ pub fn processors() -> Vec<Device> {
     crate::device::cpu::Isa::available().into_iter().flat_map(with).collect()
 }
 
-/// As [`check`] on several devices, with the reference worked out once. What goes wrong is told with the device in front.
-pub fn check_on<P: Problem>(problem: &P, seed: u64, devices: &[Device]) -> Result<()> {
-    let mut precisions: Vec<Precision> = devices.iter().map(Device::precision).collect();
+/// A device to check problems on, and what must be set up before.
+pub struct Setting<'a> {
+    device: Device,
+    name: String,
+    prepare: Box<dyn Fn() + 'a>,
+}
+
+impl<'a> Setting<'a> {
+    /// A device that needs no preparation.
+    pub fn of(device: Device) -> Self {
+        Self { name: device.describe(), device, prepare: Box::new(|| ()) }
+    }
+
+    /// The same with something to be called before each problem, and its name for messages.
+    pub fn prepared(self, name: String, prepare: impl Fn() + 'a) -> Self {
+        Self { name: format!("{}, {name}", self.name), prepare: Box::new(prepare), ..self }
+    }
+}
+
+/// As [`check`] in several settings, with the reference worked out once. What goes wrong is told with the setting in front.
+pub fn check_on<P: Problem>(problem: &P, seed: u64, settings: &[Setting<'_>]) -> Result<()> {
+    let mut precisions: Vec<Precision> = settings.iter().map(|setting| setting.device.precision()).collect();
     precisions.sort();
     precisions.dedup();
     let expected = Expected::new(problem, seed, &precisions)?;
-    devices.iter().try_for_each(|device| {
-        let told = |error| Error::graph(format!("[{}] {error}", device.describe()));
-        expected.compare(problem, device, seed).map_err(told)
+    settings.iter().try_for_each(|setting| {
+        (setting.prepare)();
+        let told = |error| Error::graph(format!("[{}] {error}", setting.name));
+        expected.compare(problem, &setting.device, seed).map_err(told)
     })
-}
-
-/// As [`check`] on all [`processors`].
-pub fn check_everywhere<P: Problem>(problem: &P, seed: u64) -> Result<()> {
-    check_on(problem, seed, &processors())
 }
 
 /// Twice the worst error of honest `f32` loops, plus four units in the last place of the largest value.

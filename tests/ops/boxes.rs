@@ -1,6 +1,8 @@
 use sarcomere::ops::boxes::problem::BoxMapProblem;
 use sarcomere::ops::boxes::{BoxMapKind, BoxNorm, STD_DEV, WHOLE};
-use sarcomere::ops::problem::{Numbers, check_everywhere};
+use sarcomere::ops::problem::Numbers;
+
+use crate::everywhere::check_everywhere;
 use sarcomere::{Result, graph::Graph, tensor::TensorType};
 
 #[test]

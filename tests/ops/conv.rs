@@ -8,7 +8,9 @@ use sarcomere::device::{Cpu, Device};
 use sarcomere::graph::{Executor, Graph, Value};
 use sarcomere::ops::conv::ConvAttrs;
 use sarcomere::ops::conv::problem::{ConvProblem, Pass};
-use sarcomere::ops::problem::{Numbers, Problem, check_everywhere};
+use sarcomere::ops::problem::{Numbers, Problem};
+
+use crate::everywhere::check_everywhere;
 use sarcomere::tensor::Tensor;
 
 #[test]

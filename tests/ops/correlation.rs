@@ -6,7 +6,9 @@ use sarcomere::device::{Cpu, Device};
 use sarcomere::graph::{Executor, Graph};
 use sarcomere::ops::correlation::NeighbourCorrelationAttrs;
 use sarcomere::ops::correlation::problem::NeighbourCorrelationProblem;
-use sarcomere::ops::problem::{Numbers, check_everywhere};
+use sarcomere::ops::problem::Numbers;
+
+use crate::everywhere::check_everywhere;
 use sarcomere::tensor::{Tensor, TensorType};
 use sarcomere::{Error, Result};
 

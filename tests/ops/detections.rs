@@ -6,7 +6,9 @@ use sarcomere::graph::{Executor, Graph};
 use sarcomere::ops::boxes::BoxNorm;
 use sarcomere::ops::detections::problem::{DetectionsProblem, MaskPasteProblem};
 use sarcomere::ops::detections::{Detections, MaskPaste, PasteMode, PasteOutput};
-use sarcomere::ops::problem::{Numbers, check_everywhere};
+use sarcomere::ops::problem::Numbers;
+
+use crate::everywhere::check_everywhere;
 use sarcomere::ops::roi::{LevelRule, RoiAlignAttrs};
 use sarcomere::tensor::{Tensor, TensorType};
 

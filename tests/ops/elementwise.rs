@@ -1,6 +1,8 @@
 use sarcomere::ops::elementwise::problem::{BinaryProblem, SumOfProblem, UnaryProblem};
 use sarcomere::ops::elementwise::{BinaryKind, UnaryKind};
-use sarcomere::ops::problem::{Numbers, check_everywhere};
+use sarcomere::ops::problem::Numbers;
+
+use crate::everywhere::check_everywhere;
 use sarcomere::{Result, graph::Graph, tensor::TensorType};
 
 #[test]

@@ -1,6 +1,8 @@
 use sarcomere::ops::loss::problem::{PointwiseLossProblem, SoftmaxLossProblem};
 use sarcomere::ops::loss::{Pointwise, PointwiseLoss, Selection, SoftmaxLabels, SparseSoftmaxLoss};
-use sarcomere::ops::problem::{Numbers, check_everywhere};
+use sarcomere::ops::problem::Numbers;
+
+use crate::everywhere::check_everywhere;
 use sarcomere::{Result, graph::Graph, tensor::TensorType};
 
 #[test]

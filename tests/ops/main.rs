@@ -6,6 +6,10 @@ mod conv;
 mod correlation;
 mod detections;
 mod elementwise;
+#[cfg(feature = "cuda")]
+#[path = "../emulator/mod.rs"]
+mod emulator;
+mod everywhere;
 mod loss;
 mod matmul;
 mod norm;

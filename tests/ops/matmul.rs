@@ -3,7 +3,9 @@
 use sarcomere::device::cpu::Isa;
 use sarcomere::ops::matmul::gemm::{self, Gemm};
 use sarcomere::ops::matmul::problem::MatMulProblem;
-use sarcomere::ops::problem::{Numbers, check_everywhere};
+use sarcomere::ops::problem::Numbers;
+
+use crate::everywhere::check_everywhere;
 
 #[test]
 fn random_products() {

@@ -1,5 +1,7 @@
 use sarcomere::ops::pool::problem::MaxPoolProblem;
-use sarcomere::ops::problem::{Numbers, check_everywhere};
+use sarcomere::ops::problem::Numbers;
+
+use crate::everywhere::check_everywhere;
 use sarcomere::{Result, graph::Graph, tensor::TensorType};
 
 #[test]

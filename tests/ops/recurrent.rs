@@ -1,4 +1,6 @@
-use sarcomere::ops::problem::{Numbers, check_everywhere};
+use sarcomere::ops::problem::Numbers;
+
+use crate::everywhere::check_everywhere;
 use sarcomere::ops::recurrent::problem::GruProblem;
 use sarcomere::ops::recurrent::{GruAttrs, GruWeights};
 use sarcomere::{Result, graph::Graph, tensor::TensorType};

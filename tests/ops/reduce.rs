@@ -1,4 +1,6 @@
-use sarcomere::ops::problem::{Numbers, check_everywhere};
+use sarcomere::ops::problem::Numbers;
+
+use crate::everywhere::check_everywhere;
 use sarcomere::ops::reduce::ReduceKind;
 use sarcomere::ops::reduce::problem::{ReduceProblem, SoftmaxProblem, StandardiseProblem};
 use sarcomere::{Result, graph::Graph, tensor::TensorType};

@@ -1,4 +1,6 @@
-use sarcomere::ops::problem::{Numbers, check_everywhere};
+use sarcomere::ops::problem::Numbers;
+
+use crate::everywhere::check_everywhere;
 use sarcomere::ops::roi::problem::RoiAlignProblem;
 use sarcomere::ops::roi::{LevelRule, RoiAlignAttrs};
 use sarcomere::{Result, graph::Graph, tensor::TensorType};

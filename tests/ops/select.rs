@@ -1,4 +1,6 @@
-use sarcomere::ops::problem::{Numbers, check_everywhere};
+use sarcomere::ops::problem::Numbers;
+
+use crate::everywhere::check_everywhere;
 use sarcomere::ops::select::Nms;
 use sarcomere::ops::select::problem::{NmsProblem, TopKProblem};
 use sarcomere::{Result, graph::Graph, tensor::TensorType};

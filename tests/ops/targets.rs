@@ -3,7 +3,9 @@ use std::sync::Arc;
 use sarcomere::Result;
 use sarcomere::device::Device;
 use sarcomere::graph::{Executor, Graph};
-use sarcomere::ops::problem::{Numbers, check_everywhere};
+use sarcomere::ops::problem::Numbers;
+
+use crate::everywhere::check_everywhere;
 use sarcomere::ops::targets::problem::{DetectionTargetsProblem, RpnTargetsProblem};
 use sarcomere::ops::targets::{DetectionTargets, MaskTargets, RpnTargets};
 use sarcomere::tensor::{Tensor, TensorType};

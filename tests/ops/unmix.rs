@@ -3,7 +3,9 @@ use std::sync::Arc;
 use sarcomere::device::cpu::Isa;
 use sarcomere::device::{Cpu, Device};
 use sarcomere::graph::{Executor, Graph, Value};
-use sarcomere::ops::problem::{Numbers, check_everywhere};
+use sarcomere::ops::problem::Numbers;
+
+use crate::everywhere::check_everywhere;
 use sarcomere::ops::unmix::problem::{PeakProblem, RegionProblem, Scene, SignalsProblem, SvdProblem, UnmixProblem};
 use sarcomere::tensor::{Tensor, TensorType};
 use sarcomere::{Error, Result};

@@ -50,16 +50,6 @@ impl KernelCache {
         self.folder.as_deref()
     }
 
-    /// A key from all that a cubin is made from.
-    pub(super) fn key(parts: &[&str]) -> u128 {
-        let mut bytes = Vec::new();
-        for part in parts {
-            bytes.extend((part.len() as u64).to_le_bytes());
-            bytes.extend(part.as_bytes());
-        }
-        hash(&bytes)
-    }
-
     fn path(&self, key: u128) -> Option<PathBuf> {
         self.folder.as_ref().map(|folder| folder.join(format!("{key:032x}.cubin")))
     }
@@ -83,10 +73,7 @@ impl KernelCache {
     pub(super) fn store(&self, key: u128, image: &[u8]) {
         let Some(path) = self.path(key) else { return };
         let mut bytes = MAGIC.to_vec();
-        bytes.extend(key.to_le_bytes());
-        bytes.extend((image.len() as u64).to_le_bytes());
-        bytes.extend(hash(image).to_le_bytes());
-        bytes.extend(image);
+        bytes.extend(wrap(image, key));
         if let Some(folder) = path.parent() {
             let _ = std::fs::create_dir_all(folder);
         }
@@ -117,15 +104,38 @@ impl KernelCache {
     }
 }
 
+/// A key from all that a cubin is made from.
+pub(super) fn key(parts: &[&str]) -> u128 {
+    let mut bytes = Vec::new();
+    for part in parts {
+        bytes.extend((part.len() as u64).to_le_bytes());
+        bytes.extend(part.as_bytes());
+    }
+    hash(&bytes)
+}
+
+/// An image with its key, length and checksum in front.
+pub(super) fn wrap(image: &[u8], key: u128) -> Vec<u8> {
+    let mut bytes = key.to_le_bytes().to_vec();
+    bytes.extend((image.len() as u64).to_le_bytes());
+    bytes.extend(hash(image).to_le_bytes());
+    bytes.extend(image);
+    bytes
+}
+
+/// Takes the first wrapped image off `bytes`: its key, itself, and what follows; `None` if it is not whole.
+pub(super) fn unwrap_first(bytes: &[u8]) -> Option<(u128, &[u8], &[u8])> {
+    let (key, rest) = bytes.split_first_chunk::<16>()?;
+    let (len, rest) = rest.split_first_chunk::<8>()?;
+    let (sum, rest) = rest.split_first_chunk::<16>()?;
+    let (image, rest) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*len)).ok()?)?;
+    (*sum == hash(image).to_le_bytes()).then(|| (u128::from_le_bytes(*key), image, rest))
+}
+
 /// The image inside a file's bytes, if they are whole and of this key.
 fn unwrap(bytes: &[u8], key: u128) -> Option<&[u8]> {
-    let rest = bytes.strip_prefix(MAGIC)?;
-    let (found, rest) = rest.split_at_checked(16)?;
-    let (len, rest) = rest.split_at_checked(8)?;
-    let (sum, image) = rest.split_at_checked(16)?;
-    let whole =
-        found == key.to_le_bytes() && len == (image.len() as u64).to_le_bytes() && sum == hash(image).to_le_bytes();
-    whole.then_some(image)
+    let (found, image, rest) = unwrap_first(bytes.strip_prefix(MAGIC)?)?;
+    (found == key && rest.is_empty()).then_some(image)
 }
 
 fn user_folder() -> Option<PathBuf> {

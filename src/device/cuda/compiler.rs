@@ -1,11 +1,13 @@
 //! NVRTC: source text and constants to a cubin for one architecture.
 
 use std::ffi::{CStr, CString};
+use std::sync::{Arc, OnceLock};
 
 use cudarc::nvrtc::{result, sys};
 
+use super::cache::key;
 use super::probe;
-use super::{Architecture, KernelCache, Module, Sources};
+use super::{Architecture, Bundle, KernelCache, Module, Sources};
 use crate::{DeviceFault, Error, Result};
 
 /// A compiled module.
@@ -13,24 +15,28 @@ use crate::{DeviceFault, Error, Result};
 pub struct Cubin {
     /// What the driver loads.
     pub image: Vec<u8>,
-    /// What the compiler said: registers, spills, shared memory of each kernel. Empty if it came from the disk.
+    /// What the compiler said: registers, spills, shared memory of each kernel. Empty if it was found.
     pub log: String,
-    /// Whether it came from the disk.
-    pub cached: bool,
+    /// A hash of all that it is made from but the compiler.
+    pub made_from: u128,
+    /// Whether it was made ahead of time or came from the cache.
+    pub found: bool,
 }
 
-/// Compiles modules for an architecture, through a cache. Needs NVRTC, and no driver.
+/// Compiles modules for an architecture: taken from cubins made ahead of time, else from the cache, else made by NVRTC. Needs
+/// no driver.
 #[derive(Clone, Debug)]
 pub struct Compiler {
     architecture: Architecture,
     sources: Sources,
     cache: KernelCache,
+    ahead: Arc<Bundle>,
 }
 
 impl Compiler {
-    /// For an architecture; NVRTC is looked for when something is compiled that the cache does not hold.
-    pub fn new(architecture: Architecture, sources: Sources, cache: KernelCache) -> Self {
-        Self { architecture, sources, cache }
+    /// For an architecture; NVRTC is looked for when something is wanted that `ahead` does not hold.
+    pub fn new(architecture: Architecture, sources: Sources, cache: KernelCache, ahead: Arc<Bundle>) -> Self {
+        Self { architecture, sources, cache, ahead }
     }
 
     /// The architecture that it compiles for.
@@ -44,21 +50,23 @@ impl Compiler {
         let text = self.sources.text(&name)?;
         let headers = self.sources.headers()?;
         let options = self.options(module);
-        let version = version()?;
-        let mut key = vec![version.as_str(), self.sources_mark(), &name, &text];
-        key.extend(headers.iter().flat_map(|(name, text)| [*name, text.as_str()]));
-        key.extend(options.iter().map(String::as_str));
-        let key = KernelCache::key(&key);
-        if let Some(image) = self.cache.load(key) {
-            return Ok(Cubin { image, log: String::new(), cached: true });
+        let mut parts = vec![env!("CARGO_PKG_VERSION"), &name, &text];
+        parts.extend(headers.iter().flat_map(|(name, text)| [*name, text.as_str()]));
+        parts.extend(options.iter().map(String::as_str));
+        let made_from = key(&parts);
+        let found = |image: Vec<u8>| Cubin { image, log: String::new(), made_from, found: true };
+        if let Some(image) = self.ahead.get(made_from) {
+            return Ok(found(image.to_vec()));
         }
-        let cubin = compile(&name, &text, &headers, &options, module)?;
-        self.cache.store(key, &cubin.image);
-        Ok(cubin)
-    }
-
-    fn sources_mark(&self) -> &'static str {
-        env!("CARGO_PKG_VERSION")
+        // The same text gives other code from another compiler.
+        parts.push(version()?);
+        let key = key(&parts);
+        if let Some(image) = self.cache.load(key) {
+            return Ok(found(image));
+        }
+        let (image, log) = compile(&name, &text, &headers, &options, module)?;
+        self.cache.store(key, &image);
+        Ok(Cubin { image, log, made_from, found: false })
     }
 
     fn options(&self, module: &Module) -> Vec<String> {
@@ -74,8 +82,12 @@ impl Compiler {
     }
 }
 
-/// The compiler's version: part of what a cubin depends on.
-fn version() -> Result<String> {
+/// The compiler's version, as in "nvrtc 13.0".
+fn version() -> Result<&'static str> {
+    static VERSION: OnceLock<String> = OnceLock::new();
+    if let Some(version) = VERSION.get() {
+        return Ok(version);
+    }
     probe::compiler()?;
     let (mut major, mut minor) = (0, 0);
     // SAFETY: writes two integers; the library is there.
@@ -83,7 +95,7 @@ fn version() -> Result<String> {
     status
         .result()
         .map_err(|error| Error::device(DeviceFault::NoCompiler, format!("NVRTC does not answer: {error}")))?;
-    Ok(format!("nvrtc {major}.{minor}"))
+    Ok(VERSION.get_or_init(|| format!("nvrtc {major}.{minor}")))
 }
 
 fn c_string(text: &str) -> Result<CString> {
@@ -100,7 +112,13 @@ impl Drop for Program {
     }
 }
 
-fn compile(name: &str, text: &str, headers: &[(&str, String)], options: &[String], module: &Module) -> Result<Cubin> {
+fn compile(
+    name: &str,
+    text: &str,
+    headers: &[(&str, String)],
+    options: &[String],
+    module: &Module,
+) -> Result<(Vec<u8>, String)> {
     let refused = |what: &str, error: &dyn std::fmt::Display| {
         Error::device(DeviceFault::KernelText, format!("NVRTC: {what} of kernels/{name} failed: {error}"))
     };
@@ -141,7 +159,7 @@ fn compile(name: &str, text: &str, headers: &[(&str, String)], options: &[String
     unsafe { sys::nvrtcGetCUBIN(program.0, image.as_mut_ptr().cast()) }
         .result()
         .map_err(|error| refused("reading the result", &error))?;
-    Ok(Cubin { image, log, cached: false })
+    Ok((image, log))
 }
 
 fn log(program: &Program) -> String {

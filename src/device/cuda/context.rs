@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use cudarc::driver::{CudaContext, CudaGraph, CudaStream, DriverError, result, sys};
 
-use super::{Architecture, Compiler, KernelCache, Module, Precision, Sources, Target, probe};
+use super::{Architecture, Bundle, Compiler, KernelCache, Module, Precision, Sources, Target, probe};
 use crate::{DeviceFault, Error, Result};
 
 /// How many launches are remembered, to be named when the device fails.
@@ -49,11 +49,18 @@ impl Cuda {
 
     /// Opens GPU `ordinal`, with kernels, cache and folder as the environment says.
     pub fn open(ordinal: usize, precision: Precision) -> Result<Self> {
-        Self::with(ordinal, precision, Sources::from_environment()?, KernelCache::from_environment())
+        let (sources, cache) = (Sources::from_environment()?, KernelCache::from_environment());
+        Self::with(ordinal, precision, sources, cache, Bundle::from_environment()?)
     }
 
-    /// Opens GPU `ordinal` with kernels from `sources`, kept in `cache`.
-    pub fn with(ordinal: usize, precision: Precision, sources: Sources, cache: KernelCache) -> Result<Self> {
+    /// Opens GPU `ordinal` with kernels from `sources`, compiled `ahead` of time or kept in `cache`.
+    pub fn with(
+        ordinal: usize,
+        precision: Precision,
+        sources: Sources,
+        cache: KernelCache,
+        ahead: Arc<Bundle>,
+    ) -> Result<Self> {
         let driver = probe::driver()?;
         let count = Self::count()?;
         if ordinal >= count {
@@ -91,7 +98,7 @@ impl Cuda {
             name,
             driver,
             target,
-            compiler: Compiler::new(architecture, sources, cache),
+            compiler: Compiler::new(architecture, sources, cache, ahead),
             modules: Mutex::default(),
             fault: OnceLock::new(),
             recent: Mutex::default(),

@@ -4,6 +4,8 @@
 mod work;
 
 #[cfg(feature = "cuda")]
+mod ahead;
+#[cfg(feature = "cuda")]
 mod cache;
 #[cfg(feature = "cuda")]
 mod compiler;
@@ -22,6 +24,7 @@ pub use work::{Architecture, Arg, Launch, Module, Precision, Target, Task, Types
 
 #[cfg(feature = "cuda")]
 pub use self::{
+    ahead::Bundle,
     cache::KernelCache,
     compiler::{Compiler, Cubin},
     context::Cuda,

@@ -11,7 +11,16 @@ macro_rules! embedded {
 }
 
 /// Name (relative to `kernels/`) and text of every source that this build carries.
-pub const SOURCES: &[(&str, &str)] = embedded!["device/prelude.cuh", "elementwise.cu",];
+pub const SOURCES: &[(&str, &str)] = embedded![
+    // Headers that every kernel may include.
+    "device/copy.cuh",
+    "device/mma.cuh",
+    "device/philox.cuh",
+    "device/prelude.cuh",
+    "device/reduce.cuh",
+    // Kernels.
+    "elementwise.cu",
+];
 
 /// Where source texts come from.
 #[derive(Clone, Debug, Default)]

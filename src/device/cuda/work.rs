@@ -28,6 +28,29 @@ impl Architecture {
         Self { number: 120 },
     ];
 
+    /// Warps of a kernel that a multiprocessor can hold at once, from its registers a thread, shared memory and threads a block;
+    /// 0 if the block size is not known.
+    pub fn resident_warps(self, registers: u32, shared_bytes: u32, block: u32) -> u32 {
+        if block == 0 {
+            return 0;
+        }
+        // Threads, blocks and KiB of shared memory a multiprocessor (CUDA programming guide, compute capabilities).
+        let (threads, blocks, shared_kib) = match self.number {
+            ..80 => (1024, 16, 64),
+            80 => (2048, 32, 164),
+            81..89 => (1536, 16, 100),
+            89 => (1536, 24, 100),
+            90..120 => (2048, 32, 228),
+            _ => (1536, 24, 100),
+        };
+        let warps = block.div_ceil(32);
+        // Registers are given to warps in units of 256; a block's shared memory is rounded up, and 1 KiB is the system's.
+        let by_registers = 65_536 / ((registers.max(1) * 32).div_ceil(256) * 256) / warps;
+        let reserved = if self.has_async_copy() { 1024 } else { 0 };
+        let by_shared = shared_kib * 1024 / (shared_bytes.div_ceil(1024) * 1024 + reserved).max(1);
+        blocks.min(threads / (warps * 32)).min(by_registers).min(by_shared) * warps
+    }
+
     /// Whether `cp.async`, and `mma.sync` on bf16 and tf32, are there (compute capability 8.0).
     pub fn has_async_copy(self) -> bool {
         self.number >= 80
