@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sarcomere::device::{Cpu, Device, cpu::Isa};
-use sarcomere::graph::{Dump, Executor, Graph, Value};
+use sarcomere::graph::{Dump, Executor, Graph, Plan, Value};
 use sarcomere::nn::{self, After, Norm, Statistics};
 use sarcomere::ops::problem::Numbers;
 use sarcomere::tensor::{DType, Tensor, TensorType};
@@ -112,6 +112,117 @@ fn rewriting_keeps_the_result_and_leaves_only_convolutions() -> Result<()> {
     // conv, two of the basic block, three and a shortcut of the bottleneck.
     assert_eq!(fused.plan().steps.len(), 7);
     assert!(plain.plan().steps.len() > 15);
+    Ok(())
+}
+
+/// Losses, gradients and weights of three training steps of a small network.
+fn trained_bits(reuse: bool, recompute: bool) -> Result<Vec<Vec<u8>>> {
+    let mut g = Graph::new();
+    let norm = Norm { statistics: Statistics::Batch, epsilon: 1e-3, momentum: 0.9 };
+    let x = g.input("x", TensorType::f32([4, 24, 20, 8]))?;
+    let rate = g.input("rate", TensorType::f32([1]))?;
+    let attrs = nn::same_2d(&g, x, 3, 1);
+    let after = After { norm: Some(("bn", norm)), relu: true, ..After::default() };
+    let y = nn::conv(&mut g, "conv", x, &[3, 3], 12, &attrs, after)?;
+    let y = g.scoped("block", |g| nn::residual_block(g, nn::BlockKind::Basic, y, &[12, 12], 1, false, norm))?;
+    let y = g.max_pool(y, &[2, 2], &[2, 2], &[[0; 2]; 2])?;
+    let shape = [g.shape(y)[0], g.shape(y).len() / g.shape(y)[0]];
+    let flat = g.reshape(y, shape)?;
+    let z = nn::dense(&mut g, "dense", flat, 40, true, None)?;
+    let z = g.tanh(z)?;
+    let z = g.add(z, z)?;
+    let offset = g.variable("offset.beta", TensorType::f32([4, 40]))?;
+    let z = g.sub(offset, z)?;
+    let zeros = g.constant(Tensor::zeros(DType::F32, [4, 40]));
+    let loss = g.mse_loss(z, zeros, None)?;
+    let names = nn::trainable(&g);
+    let weights: Vec<Value> = names.iter().filter_map(|name| g.find(name)).collect();
+    let forward = g.nodes().len();
+    let gradients = g.gradients(loss, &weights)?;
+    if recompute {
+        assert!(g.recompute(forward)? >= 2);
+    }
+    let one = g.constant(Tensor::new([1], &[1.0f32])?);
+    let velocities: Vec<Value> = (names.iter().zip(&weights))
+        .map(|(name, value)| {
+            let ty = g.ty(*value).clone();
+            g.variable(&format!("velocity.{name}"), ty)
+        })
+        .collect::<Result<_>>()?;
+    let attrs = sarcomere::ops::optim::SgdAttrs { momentum: 0.9 };
+    let updates = g.sgd_momentum(&weights, &gradients, &velocities, rate, one, attrs)?;
+    let targets = [&[loss][..], &gradients, &updates].concat();
+    let (device, variables) = (device(), g.variables().len());
+    let graph = Arc::new(g);
+    let make = if reuse { Plan::new } else { Plan::without_reuse };
+    let plan = make(&graph, &targets, &device)?;
+    assert_eq!(plan.steps.iter().any(|step| step.in_place.is_some()), reuse);
+    let mut executor = Executor::with_plan(&device, graph.clone(), plan)?;
+    nn::initialise(&mut executor, &names, 5)?;
+    let mut numbers = Numbers::new(11);
+    let mut bits = Vec::new();
+    for _ in 0..3 {
+        executor.run(&[(x, &numbers.tensor(&[4, 24, 20, 8])), (rate, &Tensor::new([1], &[0.05f32])?)])?;
+        for value in [&[loss][..], &gradients].concat() {
+            bits.push(executor.output(value)?.bytes().to_vec());
+        }
+    }
+    for (name, _) in graph.variables() {
+        bits.push(executor.get(name)?.bytes().to_vec());
+    }
+    assert!(bits.len() > variables && bits.iter().flatten().any(|byte| *byte != 0));
+    Ok(bits)
+}
+
+#[test]
+fn reusing_memory_and_computing_again_change_no_bit() -> Result<()> {
+    let expected = trained_bits(false, false)?;
+    for (reuse, recompute) in [(true, false), (false, true), (true, true)] {
+        assert!(trained_bits(reuse, recompute)? == expected, "reuse {reuse}, recompute {recompute}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_graph_fused_before_differentiation_has_the_same_gradients() -> Result<()> {
+    let mut graphs = Vec::new();
+    for fuse in [false, true] {
+        let mut g = Graph::new();
+        let (x, y) = small_network(&mut g)?;
+        if fuse {
+            assert!(g.fuse(&[y])? > 0);
+        }
+        let seed = g.input("seed", g.ty(y).clone())?;
+        let weights: Vec<Value> = nn::trainable(&g).iter().filter_map(|name| g.find(name)).collect();
+        let gradients = g.gradients_from(&[(y, seed)], &[&weights[..], &[x]].concat())?;
+        graphs.push((g, x, seed, gradients));
+    }
+    let mut results: Vec<Vec<Tensor>> = Vec::new();
+    for (g, x, seed, gradients) in graphs {
+        let (names, ty) =
+            (g.variables().iter().map(|(name, _)| (*name).to_owned()).collect::<Vec<_>>(), g.ty(seed).clone());
+        let mut executor = Executor::new(&device(), Arc::new(g), &gradients)?;
+        let mut numbers = Numbers::new(3);
+        for name in &names {
+            let value = executor.graph().find(name).expect("it is a variable");
+            let mut tensor = numbers.tensor(executor.graph().shape(value).dims());
+            if name.ends_with("variance") {
+                tensor.values_mut::<f32>()?.iter_mut().for_each(|v| *v = v.abs() + 0.1);
+            }
+            // Not all of them are in the plan of the gradients.
+            if executor.plan().place(value).is_some() {
+                executor.set(name, &tensor)?;
+            }
+        }
+        executor.run(&[(x, &numbers.tensor(&[2, 6, 5, 3])), (seed, &numbers.tensor(ty.shape.dims()))])?;
+        results.push(gradients.iter().map(|value| executor.output(*value)).collect::<Result<_>>()?);
+    }
+    for (plain, fused) in results[0].iter().zip(&results[1]) {
+        let (plain, fused) = (plain.values::<f32>()?, fused.values::<f32>()?);
+        let largest = plain.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+        assert!(largest > 1e-3, "{plain:?}");
+        assert!(plain.iter().zip(fused).all(|(a, b)| (a - b).abs() <= 1e-4 * largest), "{plain:?}\n{fused:?}");
+    }
     Ok(())
 }
 

@@ -326,17 +326,23 @@ def median_ms(run, seconds):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--peer", choices=["onnxruntime", "torch"], required=True)
+    parser.add_argument("--list", action="store_true", help="print the names of the cases")
+    parser.add_argument("--peer", choices=["onnxruntime", "torch"])
+    parser.add_argument("--case", help="one case by its full name")
     parser.add_argument("--filter", default="", help="part of a name")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=1.0, help="time for each case")
     arguments = parser.parse_args()
-    backend = {"onnxruntime": Onnx, "torch": Torch}[arguments.peer]
-    for name, (shape, network) in CASES.items():
-        if arguments.filter in name:
-            run = backend(shape, arguments.threads).prepare(network)
-            ms = median_ms(run, arguments.seconds)
-            print(json.dumps({"name": name, "peer": backend.name, "ms": ms}), flush=True)
+    names = [name for name in CASES if arguments.filter in name and arguments.case in (None, name)]
+    if arguments.list:
+        print("\n".join(names))
+        return
+    backend = {"onnxruntime": Onnx, "torch": Torch}[arguments.peer or parser.error("--peer is missing")]
+    for name in names:
+        shape, network = CASES[name]
+        run = backend(shape, arguments.threads).prepare(network)
+        ms = median_ms(run, arguments.seconds)
+        print(json.dumps({"name": name, "peer": backend.name, "ms": ms}), flush=True)
 
 
 if __name__ == "__main__":

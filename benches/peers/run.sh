@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Runs our benches and the same work in ONNX Runtime and PyTorch, one after the other, and prints ratios.
-#   benches/peers/run.sh [part of a name]      THREADS=2 by default
-# Makes a Python environment in target/peers the first time. Without PyTorch (its package index cannot be reached) it goes on
-# with ONNX Runtime alone.
+# Runs our benches and the same work in ONNX Runtime and PyTorch, and prints ratios.
+#   benches/peers/run.sh [part of a name]
+#   THREADS=2   threads of everyone
+#   ROUNDS=1    how often each case runs; the table shows each program's best round, so that a busy machine disturbs less
+# Case by case, everyone takes a turn, each in a process of its own: what else happens on the machine meets all alike.
+# Makes a Python environment in target/peers the first time. A program that cannot be installed is left out.
 set -euo pipefail
 export PYTHONDONTWRITEBYTECODE=1
 cd "$(dirname "$0")/../.."
@@ -12,26 +14,33 @@ folder=target/peers
 python="$folder/venv/bin/python"
 mkdir -p "$folder"
 
+has() { "$python" -c "import $1" 2>/dev/null; }
+install() { "$python" -m pip install --quiet "$@"; }
 [ -x "$python" ] || python3 -m venv "$folder/venv"
-"$python" -m pip install --quiet -r benches/peers/requirements.txt
-"$python" -c 'import torch' 2>/dev/null ||
-    "$python" -m pip install --quiet --index-url https://download.pytorch.org/whl/cpu \
-        --extra-index-url https://pypi.org/simple -r benches/peers/requirements-torch.txt ||
+install -r benches/peers/requirements.txt
+# The index of CPU wheels is the small one; the general one brings GPU libraries along, which stay unused.
+has torch ||
+    install --retries 0 --index-url https://download.pytorch.org/whl/cpu --extra-index-url https://pypi.org/simple \
+        -r benches/peers/requirements-torch.txt || has torch ||
+    install -r benches/peers/requirements-torch.txt ||
     echo "PyTorch could not be installed: going on without it" >&2
+peers=()
+for peer in onnxruntime torch; do
+    has "$peer" && peers+=("$peer")
+done
 
 rm -f "$folder"/*.jsonl
-names="$("$python" - "$filter" <<'PYTHON'
-import re, sys
-sys.path.insert(0, "benches/peers")
-from peers import CASES
-print("|".join(f"^{re.escape(name)}$" for name in CASES if sys.argv[1] in name))
-PYTHON
-)"
-[ -n "$names" ] || { echo "no case has '$filter' in its name" >&2; exit 2; }
 export SARCOMERE_THREADS="$threads" SARCOMERE_BENCH_JSON="$PWD/$folder/ours.jsonl"
-cargo bench --bench ops --bench networks -- "$names"
-"$python" benches/peers/peers.py --peer onnxruntime --threads "$threads" --filter "$filter" >"$folder/onnxruntime.jsonl"
-if "$python" -c 'import torch' 2>/dev/null; then
-    "$python" benches/peers/peers.py --peer torch --threads "$threads" --filter "$filter" >"$folder/torch.jsonl"
-fi
+names="$("$python" benches/peers/peers.py --list --filter "$filter")"
+[ -n "$names" ] || { echo "no case has '$filter' in its name" >&2; exit 2; }
+cargo bench --no-run
+for round in $(seq "${ROUNDS:-1}"); do
+    for name in $names; do
+        cargo bench --quiet --bench "${name%%/*}" -- "^$name\$" | grep -a "^$name " || true
+        for peer in "${peers[@]}"; do
+            "$python" benches/peers/peers.py --peer "$peer" --threads "$threads" --case "$name" >>"$folder/$peer.jsonl" ||
+                echo "$name: $peer failed" >&2
+        done
+    done
+done
 "$python" benches/peers/table.py "$folder"/*.jsonl

@@ -5,7 +5,7 @@ use sarcomere::Error;
 use sarcomere::detector::{self, Detector, DetectorConfig, TrainingOptions};
 use sarcomere::graph::{Dump, Graph, Value};
 use sarcomere::nn;
-use sarcomere::train::{Clip, Optimizer, append_optimizer};
+use sarcomere::train::{Clip, DetectorRun, Optimizer, TwitchRun, append_optimizer};
 use sarcomere::twitch::{TwitchConfig, TwitchEstimator, TwitchNetwork};
 
 use super::console::print;
@@ -57,7 +57,8 @@ pub fn run(arguments: &Arguments) -> Outcome {
             let mut g = Graph::new();
             let config = DetectorConfig::preset(&arguments.preset)?;
             let values = detector::training(&mut g, &config, arguments.batch, TrainingOptions::default())?;
-            with_optimizer(g, values.total)?
+            let run = if arguments.preset == "paper" { DetectorRun::paper(1) } else { DetectorRun::lite(1) };
+            with_optimizer(g, values.total, &run.optimizer, run.clip_norm)?
         }
         (Network::Twitch, true) => {
             let mut g = Graph::new();
@@ -65,7 +66,8 @@ pub fn run(arguments: &Arguments) -> Outcome {
             let network = TwitchNetwork::build(&mut g, &config, arguments.batch, 40, true)?;
             let target = g.input("target", g.ty(network.signal).clone())?;
             let loss = g.amplitude_mse_loss(network.signal, target, network.counts())?;
-            with_optimizer(g, loss)?
+            let run = if arguments.preset == "paper" { TwitchRun::paper(1) } else { TwitchRun::lite(1) };
+            with_optimizer(g, loss, &run.optimizer, run.clip_norm)?
         }
     };
     let dump = Dump::new(&graph, &targets, &device)?;
@@ -77,10 +79,15 @@ pub fn run(arguments: &Arguments) -> Outcome {
     Ok(())
 }
 
-fn with_optimizer(mut g: Graph, loss: Value) -> sarcomere::Result<(Graph, Vec<Value>)> {
+/// As a training run of that preset has it.
+fn with_optimizer(
+    mut g: Graph,
+    loss: Value,
+    optimizer: &Optimizer,
+    norm: f32,
+) -> sarcomere::Result<(Graph, Vec<Value>)> {
     let trained = nn::trainable(&g);
-    let adam = Optimizer::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 1e-4 };
-    let optimizer = append_optimizer(&mut g, loss, &trained, &adam, Clip::Global(5.0))?;
+    let optimizer = append_optimizer(&mut g, loss, &trained, optimizer, Clip::Global(norm))?;
     let targets = [&[loss][..], &optimizer.updates].concat();
     Ok((g, targets))
 }

@@ -5,6 +5,7 @@ use super::config::{DetectorConfig, Paste};
 use super::network::{self, CLASSES, Norms, Stages, Trunk};
 use crate::Result;
 use crate::graph::{Graph, Value};
+use crate::nn::Statistics;
 use crate::ops::boxes::BoxNorm;
 use crate::ops::detections::{Detections, MaskPaste, PasteMode, PasteOutput};
 use crate::ops::proposals::Proposals;
@@ -224,23 +225,40 @@ pub fn training(
     ];
     if let (Some(head), Some(target_masks)) = (&config.mask_head, targets.masks) {
         stages.insert("target_mask".to_owned(), target_masks);
-        let logits = if config.padded_rows {
-            // Every region goes through the head, padding too; the loss takes the first ones, where the positives are.
-            let logits = network::mask_head(g, config, head, &trunk, targets.rois, None, norms.rest, &mut stages)?;
-            let side = 2 * head.pool;
+        let head = |g: &mut Graph, rois, counts, stages: &mut Stages| {
+            network::mask_head(g, config, head, &trunk, rois, counts, norms.rest, stages)
+        };
+        let batch_statistics = config.padded_rows && norms.rest.statistics == Statistics::Batch;
+        let mut first = None;
+        if config.padded_rows {
+            // The reference sends every region through the head, padding too; positives come first. Only batch statistics
+            // mix rows: without them the loss needs no others, and these nodes run only for those who read the stages.
+            let logits = head(g, targets.rois, None, &mut stages)?;
+            let side = g.shape(logits)[1];
             let logits = g.reshape(logits, [batch, config.rois_per_image, side, side, CLASSES])?;
             stages.insert("mask_logits".to_owned(), logits);
             stages.insert("mask_probs".to_owned(), g.sigmoid(logits)?);
-            g.slice(logits, 1, 0, max_positives, 1)?
-        } else {
-            let rois = g.slice(targets.rois, 1, 0, max_positives, 1)?;
-            let positives = Some(targets.positives);
-            network::mask_head(g, config, head, &trunk, rois, positives, norms.rest, &mut stages)?
+            first = Some(g.slice(logits, 1, 0, max_positives, 1)?);
+        }
+        let logits = match first {
+            Some(first) if batch_statistics => first,
+            _ => {
+                let rois = g.slice(targets.rois, 1, 0, max_positives, 1)?;
+                let mut unread = Stages::new();
+                let stages = if first.is_some() { &mut unread } else { &mut stages };
+                let logits = head(g, rois, Some(targets.positives), stages)?;
+                let side = g.shape(logits)[1];
+                g.reshape(logits, [batch, max_positives, side, side, CLASSES])?
+            }
         };
+        stages.insert("mask_logits_of_positives".to_owned(), logits);
         losses.push(("mask", g.mask_loss(logits, target_masks, targets.classes, false)?));
     }
     let values: Vec<Value> = losses.iter().map(|(_, value)| *value).collect();
     let total = g.sum_of(&values)?;
+    // Frozen batch norms inside the convolutions: nothing has to be kept between the two for the gradients.
+    let read: Vec<Value> = stages.values().copied().chain([total]).collect();
+    g.fuse(&read)?;
     Ok(DetectorTraining {
         recordings,
         boxes_px,

@@ -10,6 +10,9 @@ use crate::device::Device;
 use crate::ops::Cost;
 use crate::tensor::TensorType;
 
+/// How many values to list at the fullest step.
+const HOLDERS: usize = 12;
+
 /// A planned graph, ready to be printed.
 #[derive(Debug)]
 pub struct Dump {
@@ -18,6 +21,8 @@ pub struct Dump {
     device: String,
     variables: usize,
     variable_values: usize,
+    /// The step at which a run's memory is fullest, and the largest values then, with their bytes.
+    fullest: (String, Vec<(String, usize)>),
 }
 
 #[derive(Debug)]
@@ -64,7 +69,21 @@ impl Dump {
             .collect();
         let variables: Vec<_> = graph.variables().iter().map(|(_, v)| graph.ty(*v).len()).collect();
         let (count, values) = (variables.len(), variables.iter().sum());
-        Ok(Self { rows, plan, device: device.describe(), variables: count, variable_values: values })
+        let (step, holders) = plan.fullest_step();
+        let name = |value: &Option<Value>| match value.map(|value| (value, graph.source(value))) {
+            None => "scratch".to_owned(),
+            Some((value, Source::Node { node, .. })) => {
+                format!("{} {}", graph.nodes()[*node].name, describe(graph, value))
+            }
+            Some((value, _)) => describe(graph, value),
+        };
+        let at = plan.steps.get(step).map_or(String::new(), |step| {
+            let node = &graph.nodes()[step.node];
+            format!("%{} {} ({})", step.node, node.name, node.op.name())
+        });
+        let fullest = (at, holders.iter().take(HOLDERS).map(|(value, bytes)| (name(value), *bytes)).collect());
+        let device = device.describe();
+        Ok(Self { rows, plan, device, variables: count, variable_values: values, fullest })
     }
 
     /// Operations and bytes of one run.
@@ -91,6 +110,11 @@ impl Dump {
             cost.bytes as f64 / 1e6
         );
         let _ = writeln!(text, "peak       {:.1} MiB = {persistent:.1} kept + {arena:.1} arena", persistent + arena);
+        let (at, holders) = &self.fullest;
+        let _ = writeln!(text, "fullest    at {at}, where the largest are");
+        for (name, bytes) in holders {
+            let _ = writeln!(text, "{:>10.1} MiB  {name}", mib(*bytes));
+        }
         let _ =
             writeln!(text, "\n{:>5} {:<36} {:<28} {:>10} {:>10}  shapes", "node", "name", "kernel", "MFLOP", "KiB out");
         for row in &self.rows {
@@ -128,6 +152,8 @@ impl Dump {
         json!({
             "device": self.device, "variables": self.variables, "variable_values": self.variable_values,
             "flops": cost.flops, "bytes": cost.bytes, "persistent_bytes": self.plan.persistent_bytes,
+            "fullest_step": self.fullest.0,
+            "largest_values": self.fullest.1.iter().map(|(name, bytes)| json!({"name": name, "bytes": bytes})).collect::<Vec<_>>(),
             "arena_bytes": self.plan.arena_bytes, "peak_bytes": self.plan.peak_bytes(), "nodes": nodes,
         })
     }

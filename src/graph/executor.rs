@@ -28,6 +28,11 @@ impl Executor {
     /// outputs of nodes that update variables.
     pub fn new(device: &Device, graph: Arc<Graph>, targets: &[Value]) -> Result<Self> {
         let plan = Plan::new(&graph, targets, device)?;
+        Self::with_plan(device, graph, plan)
+    }
+
+    /// Runs a plan made from this graph, for this device.
+    pub fn with_plan(device: &Device, graph: Arc<Graph>, plan: Plan) -> Result<Self> {
         let fed = graph.inputs().iter().filter(|(_, v)| plan.place(*v).is_some()).map(|(_, v)| (*v, false)).collect();
         let mut executor = Self {
             backend: backend::new(device, &graph, &plan)?,

@@ -5,6 +5,7 @@ mod backend;
 mod dump;
 mod executor;
 mod plan;
+mod recompute;
 mod rewrite;
 mod run_cpu;
 #[cfg(feature = "cuda")]

@@ -32,6 +32,8 @@ pub struct Step {
     pub packed_once: bool,
     /// Scratch of the body.
     pub scratch: Place,
+    /// The input whose memory output 0 has taken over, if any.
+    pub in_place: Option<usize>,
 }
 
 /// What runs, in which order, and where everything lives.
@@ -47,17 +49,36 @@ pub struct Plan {
     pub arena_bytes: usize,
     places: HashMap<Value, Place>,
     targets: Vec<Value>,
+    fullest: usize,
+    holders: Vec<(Option<Value>, usize)>,
 }
 
 impl Plan {
     /// Plans the computation of `targets` (values to be read afterwards, or whose nodes update variables).
     pub fn new(graph: &Graph, targets: &[Value], device: &Device) -> Result<Self> {
-        Planner::new(graph, targets)?.plan(device)
+        let mut planner = Planner::new(graph, targets)?;
+        // Kernels of a GPU may take their operands for distinct memory.
+        if matches!(device, Device::Cpu(_)) {
+            planner.take_over_memory();
+        }
+        planner.plan(device, allocate)
+    }
+
+    /// A plan in which every value has memory of its own, which nothing else uses at any time: for looking into a run, and for
+    /// showing that reuse changes nothing.
+    pub fn without_reuse(graph: &Graph, targets: &[Value], device: &Device) -> Result<Self> {
+        Planner::new(graph, targets)?.plan(device, side_by_side)
     }
 
     /// Bytes of all buffers together: the peak, known before anything runs.
     pub fn peak_bytes(&self) -> usize {
         self.persistent_bytes + self.arena_bytes
+    }
+
+    /// The step at which values and scratch of a run take most, and what they are then, largest first: a value, or `None` for
+    /// scratch, with its bytes.
+    pub fn fullest_step(&self) -> (usize, &[(Option<Value>, usize)]) {
+        (self.fullest, &self.holders)
     }
 
     /// Where a value lives; `None` if the plan does not compute or keep it.
@@ -85,6 +106,9 @@ enum Owner {
     Scratch(usize),
 }
 
+/// Offsets of the intervals, and the bytes needed, from the bytes that a place of some bytes takes.
+type Allocator = fn(&[Interval], &dyn Fn(usize) -> usize) -> (Vec<usize>, usize);
+
 struct Planner<'a> {
     graph: &'a Graph,
     targets: &'a [Value],
@@ -95,6 +119,8 @@ struct Planner<'a> {
     /// Values that never change once the variables are set.
     constant: Vec<bool>,
     read: HashSet<Value>,
+    /// For a node, the input whose memory its output 0 takes over.
+    in_place: HashMap<usize, usize>,
 }
 
 impl<'a> Planner<'a> {
@@ -106,6 +132,7 @@ impl<'a> Planner<'a> {
             roots: (0..graph.values.len() as u32).map(Value).collect(),
             constant: vec![false; graph.values.len()],
             read: targets.iter().copied().collect(),
+            in_place: HashMap::new(),
             scheduled,
         };
         planner.share_memory()?;
@@ -113,8 +140,11 @@ impl<'a> Planner<'a> {
         Ok(planner)
     }
 
-    fn root(&self, value: Value) -> Value {
-        self.roots[value.index()]
+    fn root(&self, mut value: Value) -> Value {
+        while self.roots[value.index()] != value {
+            value = self.roots[value.index()];
+        }
+        value
     }
 
     /// Resolves views and in-place updates, and checks that nobody reads a variable after it was overwritten.
@@ -173,6 +203,46 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// Lets outputs take over the memory of inputs that nothing reads any more, where the op can work in place.
+    fn take_over_memory(&mut self) {
+        let mut last: HashMap<Value, usize> = HashMap::new();
+        for &index in &self.scheduled {
+            let node = &self.graph.nodes[index];
+            for value in node.inputs.iter().chain(&node.outputs) {
+                last.insert(self.root(*value), index);
+            }
+        }
+        for target in self.targets {
+            last.insert(self.root(*target), usize::MAX);
+        }
+        for position in 0..self.scheduled.len() {
+            let index = self.scheduled[position];
+            let node = &self.graph.nodes[index];
+            let Some(&output) = node.outputs.first() else { continue };
+            if self.is_prologue(index) || self.root(output) != output || !self.read.contains(&output) {
+                continue;
+            }
+            let dies = |input: Value| {
+                let root = self.root(input);
+                let within_run = matches!(self.graph.source(root), Source::Node { .. } | Source::Input(_));
+                within_run
+                    && !self.constant[root.index()]
+                    && self.graph.ty(root).bytes() == self.graph.ty(output).bytes()
+                    && self.graph.ty(input) == self.graph.ty(output)
+                    && last.get(&root) == Some(&index)
+                    && node.inputs.iter().filter(|other| self.root(**other) == root).count() == 1
+            };
+            let Some(&taken) = node.op.in_place().iter().find(|i| node.inputs.get(**i).is_some_and(|v| dies(*v)))
+            else {
+                continue;
+            };
+            let root = self.root(node.inputs[taken]);
+            last.insert(root, last.get(&output).copied().unwrap_or(index));
+            self.roots[output.index()] = root;
+            self.in_place.insert(index, taken);
+        }
+    }
+
     fn is_prologue(&self, node: usize) -> bool {
         self.graph.nodes[node].outputs.iter().any(|output| self.constant[output.index()])
     }
@@ -188,7 +258,7 @@ impl<'a> Planner<'a> {
         node.outputs.iter().enumerate().map(needed).collect()
     }
 
-    fn plan(self, device: &Device) -> Result<Plan> {
+    fn plan(self, device: &Device, allocate: Allocator) -> Result<Plan> {
         let graph = self.graph;
         let (alignment, guard) = (device.alignment(), device.guard_bytes());
         let aligned = |bytes: usize| (bytes + guard).div_ceil(alignment) * alignment;
@@ -230,7 +300,8 @@ impl<'a> Planner<'a> {
                 workspace.packed > 0 && packed_inputs.iter().all(|input| self.constant[node.inputs[*input].index()]);
             let nowhere = Place { persistent: false, offset: 0, bytes: 0 };
             let packed = if packed_once { keep(workspace.packed) } else { nowhere };
-            let mut step = Step { node: index, packed, packed_once, scratch: nowhere };
+            let in_place = self.in_place.get(&index).copied();
+            let mut step = Step { node: index, packed, packed_once, scratch: nowhere, in_place };
             if self.is_prologue(index) {
                 // The prologue uses the arena before any run does.
                 step.scratch = Place { persistent: false, offset: 0, bytes: workspace.scratch };
@@ -274,7 +345,8 @@ impl<'a> Planner<'a> {
         for (&value, &(first, last)) in &lifetimes {
             intervals.push(Interval { owner: Owner::Value(value), bytes: graph.ty(value).bytes(), first, last });
         }
-        let (offsets, arena) = allocate(&intervals, aligned);
+        let (offsets, arena) = allocate(&intervals, &aligned);
+        let (fullest, holders) = fullest_step(&intervals, steps.len());
         for (interval, offset) in intervals.iter().zip(offsets) {
             let place = Place { persistent: false, offset, bytes: interval.bytes };
             match interval.owner {
@@ -297,6 +369,8 @@ impl<'a> Planner<'a> {
             arena_bytes: arena.max(aligned(prologue_scratch)),
             places,
             targets: self.targets.to_vec(),
+            fullest,
+            holders,
         })
     }
 }
@@ -315,9 +389,27 @@ pub(super) fn schedule(graph: &Graph, targets: &[Value]) -> Vec<usize> {
     (0..graph.nodes.len()).filter(|node| needed[*node]).collect()
 }
 
+/// The step with the most bytes, and who holds them, largest first.
+fn fullest_step(intervals: &[Interval], steps: usize) -> (usize, Vec<(Option<Value>, usize)>) {
+    let mut taken = vec![0usize; steps];
+    for interval in intervals {
+        let last = interval.last.min(steps.saturating_sub(1));
+        taken.iter_mut().take(last + 1).skip(interval.first).for_each(|taken| *taken += interval.bytes);
+    }
+    let Some(fullest) = (0..steps).rev().max_by_key(|step| taken[*step]) else { return (0, Vec::new()) };
+    let holder = |interval: &Interval| match interval.owner {
+        Owner::Value(value) => (Some(value), interval.bytes),
+        Owner::Packed(_) | Owner::Scratch(_) => (None, interval.bytes),
+    };
+    let alive = intervals.iter().filter(|interval| interval.first <= fullest && fullest <= interval.last);
+    let mut holders: Vec<_> = alive.map(holder).collect();
+    holders.sort_by_key(|(value, bytes)| (std::cmp::Reverse(*bytes), *value));
+    (fullest, holders)
+}
+
 /// Offsets of the intervals so that those which overlap in time do not overlap in memory, and the bytes needed: largest
 /// first, each at the lowest offset that is free during its whole life.
-fn allocate(intervals: &[Interval], aligned: impl Fn(usize) -> usize) -> (Vec<usize>, usize) {
+fn allocate(intervals: &[Interval], aligned: &dyn Fn(usize) -> usize) -> (Vec<usize>, usize) {
     let mut order: Vec<usize> = (0..intervals.len()).collect();
     order.sort_by_key(|&i| (std::cmp::Reverse(intervals[i].bytes), intervals[i].first, intervals[i].last));
     let mut offsets = vec![0; intervals.len()];
@@ -343,4 +435,15 @@ fn allocate(intervals: &[Interval], aligned: impl Fn(usize) -> usize) -> (Vec<us
         placed.push(index);
     }
     (offsets, total)
+}
+
+/// Offsets one after the other: no memory is used twice.
+fn side_by_side(intervals: &[Interval], aligned: &dyn Fn(usize) -> usize) -> (Vec<usize>, usize) {
+    let mut total = 0;
+    let mut place = |interval: &Interval| {
+        let offset = total;
+        total += aligned(interval.bytes);
+        offset
+    };
+    (intervals.iter().map(&mut place).collect(), total)
 }

@@ -12,9 +12,9 @@ use crate::ops::elementwise::{Binary, BinaryKind, Unary, UnaryKind};
 use crate::ops::norm::BatchNormFrozen;
 
 impl Graph {
-    /// Rewrites the graph for running forward: values keep their meaning (up to rounding) and their handles; `targets` are the
-    /// values that will be read. Returns how many nodes were absorbed by others. Differentiate before or not at all: a folded
-    /// batch norm has no moving statistics of its own any more.
+    /// Rewrites the graph: values keep their meaning (up to rounding) and their handles; `targets` are the values that will be
+    /// read or differentiated with respect to: they are not absorbed. Returns how many nodes were absorbed by others. A graph to be
+    /// trained is fused before it is differentiated: its gradients then go through the fused nodes.
     pub fn fuse(&mut self, targets: &[Value]) -> Result<usize> {
         let mut fused = 0;
         let mut index = 0;
@@ -97,6 +97,7 @@ impl Graph {
     /// `s = gamma / sqrt(var + eps)`. The new weights are nodes that depend on variables only: they run once.
     fn fold_batch_norm(&mut self, index: usize, readers: &HashMap<Value, usize>) -> Result<bool> {
         let Some(norm) = self.op::<BatchNormFrozen>(index).copied() else { return Ok(false) };
+        let Some(epsilon) = norm.eps else { return Ok(false) };
         let &[x, gamma, beta, mean, variance, ..] = &self.nodes[index].inputs[..] else { return Ok(false) };
         let Some((node, conv)) = self.open_conv(x, readers) else { return Ok(false) };
         if conv.fused.residual {
@@ -106,7 +107,7 @@ impl Graph {
         // New nodes must run before node `index`: build them at the end, then move them in front of it.
         let first = self.nodes.len();
         let scope = std::mem::replace(&mut self.scope, vec![format!("{name} (folded)")]);
-        let folded = self.folded_weights(&inputs, conv.fused, [gamma, beta, mean, variance], norm.eps);
+        let folded = self.folded_weights(&inputs, conv.fused, [gamma, beta, mean, variance], epsilon);
         self.scope = scope;
         let (weight, bias) = folded?;
         let mut new_inputs = vec![inputs[0], weight, bias];
@@ -138,7 +139,12 @@ impl Graph {
     fn move_nodes(&mut self, first: usize, to: usize) {
         let moved = self.nodes.len() - first;
         self.nodes[to..].rotate_right(moved);
-        for (index, node) in self.nodes.iter().enumerate().skip(to) {
+        self.number_nodes(to);
+    }
+
+    /// Tells the outputs of the nodes from `first` on where they come from now.
+    pub(super) fn number_nodes(&mut self, first: usize) {
+        for (index, node) in self.nodes.iter().enumerate().skip(first) {
             for (output, value) in node.outputs.iter().enumerate() {
                 self.values[value.index()].source = Source::Node { node: index, output };
             }

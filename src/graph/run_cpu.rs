@@ -78,7 +78,7 @@ impl CpuBackend {
         let mut inputs = std::mem::take(&mut self.input_views);
         let mut outputs = std::mem::take(&mut self.output_views);
         for (index, value) in node.inputs.iter().enumerate() {
-            let overwritten = updates.iter().any(|(_, input)| *input == index);
+            let overwritten = step.in_place == Some(index) || updates.iter().any(|(_, input)| *input == index);
             let bytes: &[u8] = match self.plan.place(*value) {
                 // SAFETY: the plan gives values that live at the same time disjoint places, and an input that shares its
                 // place with an output is handed over empty.

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use crate::tensor::{Element, Shape, TensorType};
 
-/// A node's input. Empty (`len() == 0`) if it is a variable that the node overwrites.
+/// A node's input. Empty (`len() == 0`) if the node overwrites it: a variable, or memory that an output takes over.
 #[derive(Clone, Copy)]
 pub struct Input<'a> {
     ty: &'a TensorType,

@@ -32,6 +32,7 @@ pub mod unmix;
 
 use std::any::Any;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 pub use args::{CpuArgs, Input, Output, Scratch};
 
@@ -85,6 +86,13 @@ pub trait Op: Debug + Send + Sync + Any {
         Err(Error::op(self.name(), "has no gradient"))
     }
 
+    /// An op and its inputs, out of this node's inputs and outputs, that makes output 0 again, bit for bit and cheaply: so that it
+    /// need not be kept until a gradient reads it (see [`crate::graph::Graph::recompute`]). `None` where keeping it is better.
+    fn again(&self, inputs: &[Value], outputs: &[Value]) -> Option<(Arc<dyn Op>, Vec<Value>)> {
+        let _ = (inputs, outputs);
+        None
+    }
+
     /// Operations and bytes of one run.
     fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
         Cost::new(outputs.first().map_or(0, |ty| ty.len() as u64), inputs, outputs)
@@ -99,6 +107,12 @@ pub trait Op: Debug + Send + Sync + Any {
     /// Outputs that the body can do without: when nothing reads them it gets them empty.
     fn optional_outputs(&self) -> Vec<usize> {
         Vec::new()
+    }
+
+    /// Inputs whose memory output 0 may take over, where their types agree: the plan gives it that of the first which nothing
+    /// reads any more. The body then gets that input empty and finds its values in the output.
+    fn in_place(&self) -> &'static [usize] {
+        &[]
     }
 
     /// Whether output 0 is input 0 under another shape: the plan shares the memory and the body is never called.

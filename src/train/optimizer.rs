@@ -79,7 +79,9 @@ pub fn append_optimizer(
 ) -> Result<OptimizerValues> {
     let missing = |name: &String| crate::Error::graph(format!("there is no variable '{name}' to train"));
     let values: Vec<Value> = parameters.iter().map(|n| g.find(n).ok_or_else(|| missing(n))).collect::<Result<_>>()?;
+    let forward = g.nodes().len();
     let mut gradients = g.gradients(loss, &values)?;
+    g.recompute(forward)?;
     let rate = g.input("learning_rate", TensorType::f32([1]))?;
     let step = g.input("step", TensorType::i32([1]))?;
     let slot = |g: &mut Graph, slot: &str| -> Result<Vec<Value>> {

@@ -113,8 +113,8 @@ fn train(set: &Set, name: &str, path: &Path) -> Vec<String> {
     stages.insert("class_probs".to_owned(), g.softmax(stages["class_logits"]).unwrap());
 
     let trained = nn::trainable(&g);
-    // The loss reads logits: their gradient is the probabilities' times p (1 - p).
-    let activation = |name: &str| stages[if name == "mask_probs" { "mask_logits" } else { name }];
+    // The loss reads logits, those of rows that can be positive: their gradient is the probabilities' times p (1 - p).
+    let activation = |name: &str| stages[if name == "mask_probs" { "mask_logits_of_positives" } else { name }];
     let activations = reference.names("grad.act.");
     let wrt: Vec<Value> = trained
         .iter()
@@ -202,7 +202,8 @@ fn train(set: &Set, name: &str, path: &Path) -> Vec<String> {
             let probs = reference.peek("mask_probs");
             let probs = probs.values::<f32>().unwrap();
             let slope = |i: usize| f64::from(probs[i]) * (1.0 - f64::from(probs[i]));
-            reference.gradient("activations", &full, &output(*gradient), GRADIENT, slope);
+            let found = padded_rows(&output(*gradient), set.numbers.train_rois);
+            reference.gradient("activations", &full, &found, GRADIENT, slope);
         } else {
             reference.gradient("activations", &full, &output(*gradient), GRADIENT, plain);
         }

@@ -76,18 +76,19 @@ impl Op for ConvDgrad {
         let counts = self.fused.counts_index().map(|i| context.inputs[i]);
         let attrs = ConvAttrs { relu: false, ..self.attrs.clone() };
         let mut gradients = vec![None; context.inputs.len()];
-        if context.needed[0] {
-            let op = Conv { attrs: attrs.clone(), fused: Fused::counts(counts.is_some()) };
-            let inputs: Vec<Value> = [upstream, w].into_iter().chain(counts).collect();
-            gradients[0] = Some(graph.apply1(op, &inputs)?);
-        }
+        // The data gradient comes last: the op's own input may be gone by then.
         if context.needed[1] {
             let kernel = graph.shape(w).dims()[..attrs.spatial()].to_vec();
             let inputs: Vec<Value> = [upstream, dy].into_iter().chain(counts).collect();
-            let op = ConvWgrad { kernel, attrs, counts: counts.is_some() };
+            let op = ConvWgrad { kernel, attrs: attrs.clone(), counts: counts.is_some() };
             gradients[1] = Some(graph.apply1(op, &inputs)?);
         }
         fused_gradients(self.fused, self.attrs.relu, context, upstream, &mut gradients)?;
+        if context.needed[0] {
+            let op = Conv { attrs, fused: Fused::counts(counts.is_some()) };
+            let inputs: Vec<Value> = [upstream, w].into_iter().chain(counts).collect();
+            gradients[0] = Some(context.graph.apply1(op, &inputs)?);
+        }
         Ok(gradients)
     }
 

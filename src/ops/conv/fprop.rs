@@ -50,18 +50,20 @@ impl Op for Conv {
         let attrs = ConvAttrs { relu: false, ..self.attrs.clone() };
         let spatial = attrs.spatial();
         let mut gradients = vec![None; context.inputs.len()];
-        if context.needed[0] {
-            let input = if spatial == 0 { Vec::new() } else { graph.shape(x).dims()[1..=spatial].to_vec() };
-            let op = ConvDgrad { attrs: attrs.clone(), input, fused: Fused::counts(counts.is_some()) };
-            let inputs: Vec<Value> = [dy, w].into_iter().chain(counts).collect();
-            gradients[0] = Some(graph.apply1(op, &inputs)?);
-        }
+        // The data gradient comes last: x may be gone by then.
         if context.needed[1] {
-            let op = ConvWgrad { kernel: graph.shape(w).dims()[..spatial].to_vec(), attrs, counts: counts.is_some() };
+            let kernel = graph.shape(w).dims()[..spatial].to_vec();
+            let op = ConvWgrad { kernel, attrs: attrs.clone(), counts: counts.is_some() };
             let inputs: Vec<Value> = [x, dy].into_iter().chain(counts).collect();
             gradients[1] = Some(graph.apply1(op, &inputs)?);
         }
         fused_gradients(self.fused, self.attrs.relu, context, dy, &mut gradients)?;
+        if context.needed[0] {
+            let input = if spatial == 0 { Vec::new() } else { context.graph.shape(x).dims()[1..=spatial].to_vec() };
+            let op = ConvDgrad { attrs, input, fused: Fused::counts(counts.is_some()) };
+            let inputs: Vec<Value> = [dy, w].into_iter().chain(counts).collect();
+            gradients[0] = Some(context.graph.apply1(op, &inputs)?);
+        }
         Ok(gradients)
     }
 

@@ -1,5 +1,7 @@
 //! Arithmetic of two tensors with broadcasting.
 
+use std::sync::Arc;
+
 use crate::device::Cpu;
 use crate::graph::{GradientContext, Value};
 use crate::ops::{CpuArgs, Op, ensure, expect_inputs};
@@ -129,6 +131,14 @@ impl Op for Binary {
             }
         };
         Ok(vec![sum_to(da, a, needed[0])?, sum_to(db, b, needed[1])?])
+    }
+
+    fn again(&self, inputs: &[Value], _: &[Value]) -> Option<(Arc<dyn Op>, Vec<Value>)> {
+        Some((Arc::new(*self), inputs.to_vec()))
+    }
+
+    fn in_place(&self) -> &'static [usize] {
+        &[0, 1]
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

@@ -19,6 +19,22 @@ per_isa! {
 }
 
 per_isa! {
+    fn update1[F: Fn(f32) -> f32](y: &mut [f32], f: F) {
+        for y in y {
+            *y = f(*y);
+        }
+    }
+}
+
+per_isa! {
+    fn update2[F: Fn(f32, f32) -> f32](y: &mut [f32], b: &[f32], f: F) {
+        for (y, b) in y.iter_mut().zip(b) {
+            *y = f(*y, *b);
+        }
+    }
+}
+
+per_isa! {
     fn map2[F: Fn(f32, f32) -> f32](a: &[f32], b: &[f32], y: &mut [f32], f: F) {
         for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
             *y = f(*a, *b);
@@ -26,8 +42,12 @@ per_isa! {
     }
 }
 
+/// An empty `x` is in `y`.
 pub(super) fn unary(cpu: &Cpu, kind: UnaryKind, x: &[f32], y: &mut [f32]) {
     fn run(cpu: &Cpu, x: &[f32], y: &mut [f32], f: impl Fn(f32) -> f32 + Copy + Sync) {
+        if x.is_empty() {
+            return cpu.parallel_chunks(y, CHUNK, |_, y| update1(cpu.isa(), y, f));
+        }
         cpu.parallel_chunks(y, CHUNK, |task, y| map1(cpu.isa(), &x[task * CHUNK..][..y.len()], y, f));
     }
     match kind {
@@ -46,12 +66,16 @@ pub(super) fn unary(cpu: &Cpu, kind: UnaryKind, x: &[f32], y: &mut [f32]) {
     }
 }
 
-/// `saved` is the input or the output of the function, as [`super::UnaryGrad`] says.
+/// `saved` is the input or the output of the function, as [`super::UnaryGrad`] says. One of both may be empty: it is in `dx`.
 pub(super) fn unary_grad(cpu: &Cpu, kind: UnaryKind, dy: &[f32], saved: &[f32], dx: &mut [f32]) {
     fn run(cpu: &Cpu, a: &[f32], b: &[f32], y: &mut [f32], f: impl Fn(f32, f32) -> f32 + Copy + Sync) {
         cpu.parallel_chunks(y, CHUNK, |task, y| {
-            let (a, b) = (&a[task * CHUNK..][..y.len()], &b[task * CHUNK..][..y.len()]);
-            map2(cpu.isa(), a, b, y, f);
+            let part = task * CHUNK..task * CHUNK + y.len();
+            match (a.is_empty(), b.is_empty()) {
+                (true, _) => update2(cpu.isa(), y, &b[part], f),
+                (_, true) => update2(cpu.isa(), y, &a[part], |b, a| f(a, b)),
+                _ => map2(cpu.isa(), &a[part.clone()], &b[part], y, f),
+            }
         });
     }
     match kind {
@@ -77,14 +101,18 @@ per_isa! {
     }
 }
 
+/// The first or the second input may be empty: it is in `y`.
 pub(super) fn sum_of(cpu: &Cpu, inputs: &[Input<'_>], y: &mut [f32]) {
     cpu.parallel_chunks(y, CHUNK, |task, y| {
-        let part = |i: usize| &inputs[i].f32()[task * CHUNK..][..y.len()];
+        let part = |i: usize| Some(inputs[i].f32()).filter(|x| !x.is_empty()).map(|x| &x[task * CHUNK..][..y.len()]);
         if inputs.len() == 1 {
-            return y.copy_from_slice(part(0));
+            return part(0).into_iter().for_each(|x| y.copy_from_slice(x));
         }
-        let (first, second) = (part(0), part(1));
-        map2(cpu.isa(), first, second, y, |a, b| a + b);
+        match (part(0), part(1)) {
+            (Some(first), Some(second)) => map2(cpu.isa(), first, second, y, |a, b| a + b),
+            (Some(other), None) | (None, Some(other)) => accumulate(cpu.isa(), other, y),
+            (None, None) => {}
+        }
         for input in &inputs[2..] {
             accumulate(cpu.isa(), &input.f32()[task * CHUNK..][..y.len()], y);
         }
@@ -120,6 +148,7 @@ fn merged_axes(a: &Shape, b: &Shape, y: &Shape) -> Vec<Axis> {
     if axes.is_empty() { vec![Axis { extent: 1, a: 1, b: 1 }] } else { axes }
 }
 
+/// One of `a` and `b` may be empty if it has the shape of `y`: it is in `y`.
 pub(super) fn binary(cpu: &Cpu, kind: BinaryKind, a: (&[f32], &Shape), b: (&[f32], &Shape), y: (&mut [f32], &Shape)) {
     let axes = merged_axes(a.1, b.1, y.1);
     let (a, b, y) = (a.0, b.0, y.0);
@@ -188,6 +217,18 @@ per_isa! {
                 rest /= axis.extent;
                 at_a += index * axis.a;
                 at_b += index * axis.b;
+            }
+            if a.is_empty() || b.is_empty() {
+                // The one that is in y already has its shape; the other one may be stretched.
+                let (other, at, step, a_is_y) =
+                    if a.is_empty() { (b, at_b, inner.b, true) } else { (a, at_a, inner.a, false) };
+                let f = |y: f32, other: f32| if a_is_y { f(y, other) } else { f(other, y) };
+                if step == 0 {
+                    y.iter_mut().for_each(|y| *y = f(*y, other[at]));
+                } else {
+                    y.iter_mut().zip(&other[at..at + len]).for_each(|(y, other)| *y = f(*y, *other));
+                }
+                continue;
             }
             match (inner.a, inner.b) {
                 (0, 0) => y.fill(f(a[at_a], b[at_b])),

@@ -35,6 +35,10 @@ impl Op for SumOf {
         Cost::new((inputs.len() as u64 - 1) * outputs[0].len() as u64, inputs, outputs)
     }
 
+    fn in_place(&self) -> &'static [usize] {
+        &[0, 1]
+    }
+
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
         super::cpu::sum_of(cpu, args.inputs, args.outputs[0].f32());
         Ok(())

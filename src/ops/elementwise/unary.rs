@@ -1,5 +1,7 @@
 //! Functions of one tensor and their gradients.
 
+use std::sync::Arc;
+
 use crate::device::Cpu;
 use crate::graph::{GradientContext, Value};
 use crate::ops::{Cost, CpuArgs, Op, ensure, expect_inputs};
@@ -134,6 +136,14 @@ impl Op for Unary {
         Cost::new(per_element * outputs[0].len() as u64, inputs, outputs)
     }
 
+    fn again(&self, inputs: &[Value], _: &[Value]) -> Option<(Arc<dyn Op>, Vec<Value>)> {
+        Some((Arc::new(*self), inputs.to_vec()))
+    }
+
+    fn in_place(&self) -> &'static [usize] {
+        &[0]
+    }
+
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
         super::cpu::unary(cpu, self.kind, args.inputs[0].f32(), args.outputs[0].f32());
         Ok(())
@@ -162,6 +172,10 @@ impl Op for UnaryGrad {
         let ddy = context.dy()?;
         let d = context.graph.relu_grad(ddy, context.inputs[1])?;
         Ok(vec![Some(d), None])
+    }
+
+    fn in_place(&self) -> &'static [usize] {
+        &[0, 1]
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

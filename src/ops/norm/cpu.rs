@@ -45,6 +45,14 @@ impl<'a> Work<'a> {
     }
 }
 
+/// `1 / std` from the variance and epsilon, or from itself.
+pub(super) fn inverse_std(spread: &[f32], eps: Option<f32>, to: &mut [f32]) {
+    match eps {
+        None => to.copy_from_slice(spread),
+        Some(eps) => to.iter_mut().zip(spread).for_each(|(to, v)| *to = 1.0 / (*v + eps).sqrt()),
+    }
+}
+
 /// Repeats `[C]` tensors to the width, one after another in `to`.
 fn repeat<const N: usize>(parameters: [&[f32]; N], to: &mut [f32], width: usize) {
     for (values, to) in parameters.iter().zip(to.chunks_exact_mut(width)) {
@@ -302,9 +310,9 @@ pub(super) fn products(
 }
 
 per_isa! {
+    /// `dx` holds dy when it begins.
     fn input_gradient_rows[](
         x: &[f32],
-        dy: &[f32],
         parameters: [&[f32]; 4],
         relu: bool,
         sum: &[f32],
@@ -313,20 +321,20 @@ per_isa! {
     ) {
         let [mean, inverse_std, scale, beta] = parameters;
         let width = mean.len();
-        for ((x, dy), dx) in x.chunks(width).zip(dy.chunks(width)).zip(dx.chunks_mut(width)) {
+        for (x, dx) in x.chunks(width).zip(dx.chunks_mut(width)) {
             let n = x.len();
-            let (dy, dx, mean, inverse_std) = (&dy[..n], &mut dx[..n], &mean[..n], &inverse_std[..n]);
+            let (dx, mean, inverse_std) = (&mut dx[..n], &mean[..n], &inverse_std[..n]);
             let (scale, beta, sum, dot) = (&scale[..n], &beta[..n], &sum[..n], &dot[..n]);
             for i in 0..n {
                 let shifted = x[i] - mean[i];
-                let d = if relu && shifted * scale[i] + beta[i] <= 0.0 { 0.0 } else { dy[i] };
+                let d = if relu && shifted * scale[i] + beta[i] <= 0.0 { 0.0 } else { dx[i] };
                 dx[i] = scale[i] * (d - sum[i] - shifted * inverse_std[i] * dot[i]);
             }
         }
     }
 }
 
-/// `dx = gamma / std (d - sum - h dot)` in valid rows, 0 in others.
+/// `dx = gamma / std (d - sum - h dot)` in valid rows, 0 in others. An empty `dy` is in `dx`.
 #[allow(clippy::too_many_arguments, reason = "the terms of the formula")]
 pub(super) fn input_gradient(
     cpu: &Cpu,
@@ -350,12 +358,14 @@ pub(super) fn input_gradient(
     repeat([sum, dot], second, width);
     let (sum, dot) = second.split_at(width);
     for_blocks(cpu, blocks, dx, |block, at, dx| {
-        let (x, dy) = (&x[at..][..dx.len()], &dy[at..][..dx.len()]);
+        let x = &x[at..][..dx.len()];
+        if !dy.is_empty() {
+            dx.copy_from_slice(&dy[at..][..dx.len()]);
+        }
         blocks.runs(block, counts, |at, len, valid| {
             let dx = &mut dx[at..at + len];
             if valid {
-                let (x, dy) = (&x[at..at + len], &dy[at..at + len]);
-                input_gradient_rows(cpu.isa(), x, dy, repeated, relu, sum, dot, dx);
+                input_gradient_rows(cpu.isa(), &x[at..at + len], repeated, relu, sum, dot, dx);
             } else {
                 dx.fill(0.0);
             }

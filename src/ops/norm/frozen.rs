@@ -1,5 +1,7 @@
 //! Batch norm with given statistics.
 
+use std::sync::Arc;
+
 use super::blocks::Blocks;
 use super::{BatchNormGrad, cpu, expect_channels};
 use crate::Result;
@@ -8,11 +10,11 @@ use crate::graph::{GradientContext, Value};
 use crate::ops::{Cost, CpuArgs, Op, Workspace, expect_inputs};
 use crate::tensor::TensorType;
 
-/// `(x, gamma, beta, mean, var, counts?) -> y`.
+/// `(x, gamma, beta, mean, spread, counts?) -> y`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BatchNormFrozen {
-    /// Added to the variance.
-    pub eps: f32,
+    /// Added to the variance, which is `spread` then. `None`: `spread` is `1 / std`.
+    pub eps: Option<f32>,
     /// Whether ReLU follows.
     pub relu: bool,
 }
@@ -30,15 +32,22 @@ impl Op for BatchNormFrozen {
 
     /// To x, gamma and beta; the statistics are constants.
     fn gradient(&self, context: &mut GradientContext<'_>) -> Result<Vec<Option<Value>>> {
+        if self.eps.is_none() {
+            return Err(crate::Error::op(self.name(), "has no gradient where 1 / std is given"));
+        }
         let dy = context.dy()?;
         let inputs = context.inputs;
-        let op = BatchNormGrad { eps: Some(self.eps), relu: self.relu };
+        let op = BatchNormGrad { eps: self.eps, relu: self.relu };
         let mut arguments = vec![inputs[0], inputs[1], inputs[2], inputs[3], inputs[4], dy];
         arguments.extend(inputs.get(5));
         let gradients = context.graph.apply(op, &arguments)?;
         let mut all = vec![Some(gradients[0]), Some(gradients[1]), Some(gradients[2]), None, None];
         all.resize(inputs.len(), None);
         Ok(all)
+    }
+
+    fn again(&self, inputs: &[Value], _: &[Value]) -> Option<(Arc<dyn Op>, Vec<Value>)> {
+        Some((Arc::new(*self), inputs.to_vec()))
     }
 
     fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
@@ -54,10 +63,9 @@ impl Op for BatchNormFrozen {
         let blocks = Blocks::new(inputs[0].shape());
         let counts = inputs.get(5).map(|counts| counts.i32());
         let mut work = cpu::Work::new(cpu, &blocks, args.scratch);
-        let (mean, var) = (inputs[3].f32(), inputs[4].f32());
         let inverse_std = work.take_channels();
-        inverse_std.iter_mut().zip(var).for_each(|(to, var)| *to = 1.0 / (*var + self.eps).sqrt());
-        let parameters = [mean, inverse_std, inputs[1].f32(), inputs[2].f32()];
+        cpu::inverse_std(inputs[4].f32(), self.eps, inverse_std);
+        let parameters = [inputs[3].f32(), inverse_std, inputs[1].f32(), inputs[2].f32()];
         let y = args.outputs[0].f32();
         cpu::normalise(cpu, &blocks, counts, inputs[0].f32(), parameters, self.relu, y, &mut work);
         Ok(())

@@ -53,6 +53,10 @@ impl Op for BatchNormGrad {
         Workspace { packed: 0, scratch: cpu::scratch_bytes(cpu, &Blocks::new(&inputs[0].shape)) }
     }
 
+    fn in_place(&self) -> &'static [usize] {
+        &[5]
+    }
+
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
         let inputs = args.inputs;
         let [dx, dgamma, dbeta] = &mut *args.outputs else { return Err(Error::op(self.name(), "has 3 outputs")) };
@@ -60,15 +64,13 @@ impl Op for BatchNormGrad {
         let counts = inputs.get(6).map(|counts| counts.i32());
         let mut work = cpu::Work::new(cpu, &blocks, args.scratch);
         let inverse_std = work.take_channels();
-        match self.eps {
-            None => inverse_std.copy_from_slice(inputs[4].f32()),
-            Some(eps) => inverse_std.iter_mut().zip(inputs[4].f32()).for_each(|(to, v)| *to = 1.0 / (*v + eps).sqrt()),
-        }
+        cpu::inverse_std(inputs[4].f32(), self.eps, inverse_std);
         let parameters = [inputs[3].f32(), inverse_std, inputs[1].f32(), inputs[2].f32()];
         let (x, dy) = (inputs[0].f32(), inputs[5].f32());
         let (sum, dot) = (work.take_channels(), work.take_channels());
         let sums_needed = self.eps.is_none() || !dgamma.bytes().is_empty() || !dbeta.bytes().is_empty();
         if sums_needed {
+            let dy = if dy.is_empty() { &*dx.f32() } else { dy };
             cpu::products(cpu, &blocks, counts, x, dy, parameters, self.relu, sum, dot, &mut work);
         }
         if !dgamma.bytes().is_empty() {

@@ -33,7 +33,7 @@ impl Graph {
         eps: f32,
         relu: bool,
     ) -> Result<Value> {
-        self.apply1(BatchNormFrozen { eps, relu }, &[x, gamma, beta, mean, var])
+        self.apply1(BatchNormFrozen { eps: Some(eps), relu }, &[x, gamma, beta, mean, var])
     }
 
     /// Batch norm with the batch's own statistics (biased variance). `moving_mean` and `moving_var` are variables; each

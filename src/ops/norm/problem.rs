@@ -81,7 +81,7 @@ impl Problem for BatchNormProblem {
     fn build(&self, graph: &mut Graph, inputs: &[Value]) -> Result<Vec<Value>> {
         let mut inputs = inputs.to_vec();
         if self.frozen {
-            return Ok(vec![graph.apply1(BatchNormFrozen { eps: Self::EPS, relu: self.relu }, &inputs)?]);
+            return Ok(vec![graph.apply1(BatchNormFrozen { eps: Some(Self::EPS), relu: self.relu }, &inputs)?]);
         }
         let ty = graph.ty(inputs[1]).clone();
         inputs.insert(3, graph.variable("moving_mean", ty.clone())?);

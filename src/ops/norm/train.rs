@@ -1,7 +1,9 @@
 //! Batch norm with the batch's own statistics.
 
+use std::sync::Arc;
+
 use super::blocks::Blocks;
-use super::{BatchNormGrad, cpu, expect_channels};
+use super::{BatchNormFrozen, BatchNormGrad, cpu, expect_channels};
 use crate::device::Cpu;
 use crate::graph::{GradientContext, Value};
 use crate::ops::{Cost, CpuArgs, Op, Workspace, expect_inputs};
@@ -60,6 +62,12 @@ impl Op for BatchNormTrain {
         let mut all = vec![Some(gradients[0]), Some(gradients[1]), Some(gradients[2]), None, None];
         all.resize(inputs.len(), None);
         Ok(all)
+    }
+
+    fn again(&self, inputs: &[Value], outputs: &[Value]) -> Option<(Arc<dyn Op>, Vec<Value>)> {
+        let mut arguments = vec![inputs[0], inputs[1], inputs[2], outputs[1], outputs[2]];
+        arguments.extend(inputs.get(5));
+        Some((Arc::new(BatchNormFrozen { eps: None, relu: self.attrs.relu }), arguments))
     }
 
     fn cost(&self, inputs: &[TensorType], _: &[TensorType]) -> Cost {

@@ -48,7 +48,7 @@ pub(super) fn run(cpu: &Cpu, op: &GruScanGrad, args: &mut CpuArgs<'_>) -> Result
     let (third_out, dinitial_out) = rest.split_at_mut(d);
     let da_runs = rows_of(da_out, 3 * u);
     let earlier_runs = rows_of(earlier_out, u);
-    let third_runs = rows_of(third_out, if reset_after { 3 * u } else { u });
+    let third_runs = rows_of(third_out, u);
     let dinitial_runs = rows_of(dinitial_out, u);
     extents.for_groups(cpu, counts, |direction, rows, worker| {
         let m = rows.len();
@@ -108,7 +108,7 @@ pub(super) fn run(cpu: &Cpu, op: &GruScanGrad, args: &mut CpuArgs<'_>) -> Result
                     // SAFETY: as above.
                     let third = unsafe { third_runs[direction].run(at(i)) };
                     if reset_after {
-                        third.copy_from_slice(dq);
+                        third.copy_from_slice(&dq[2 * u..]);
                     } else {
                         third.iter_mut().zip(r).zip(earlier(i)).for_each(|((to, r), h)| *to = *r * *h);
                     }

@@ -13,8 +13,8 @@ use crate::{Error, Result};
 /// Inputs: for each direction its recurrent weight; states `[N,T,D u]`; saved gates; the states' gradient; the last states'
 /// gradient if `last_gradient`; the initial state if `initial_state`; counts, if any.
 /// Outputs: for each direction the projection's gradient da `[N,T,3u]`; for each the left operand of the recurrent product's
-/// weight gradient, the earlier state `[N,T,u]`; for each, with `reset_after`, its right operand dq `[N,T,3u]` (da with r in the
-/// last third), otherwise r times the earlier state `[N,T,u]`; the initial state's gradient `[N,D u]`.
+/// weight gradient, the earlier state `[N,T,u]`; for each what differs in its last third, `[N,T,u]`: with `reset_after` the right
+/// operand there, r da_h, otherwise the left one, r times the earlier state; the initial state's gradient `[N,D u]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GruScanGrad {
     /// The forward op.
@@ -68,8 +68,7 @@ impl Op for GruScanGrad {
             format!("gates must be {saved} and the states' gradient {states}, got {found} and {dstates}")
         })?;
         let mut outputs = vec![TensorType::f32([n, t, 3 * u]); d];
-        outputs.extend(vec![TensorType::f32([n, t, u]); d]);
-        outputs.extend(vec![TensorType::f32([n, t, if self.scan.reset_after { 3 * u } else { u }]); d]);
+        outputs.extend(vec![TensorType::f32([n, t, u]); 2 * d]);
         outputs.push(TensorType::f32([n, d * u]));
         Ok(outputs)
     }
@@ -132,24 +131,32 @@ pub(super) fn gradient(scan: &GruScan, context: &mut GradientContext<'_>) -> Res
 
     let mut gradients: Vec<Option<Value>> = da.iter().map(|da| Some(*da)).collect();
     for direction in 0..d {
-        let gradient = if !needed[d + direction] {
-            None
-        } else if scan.reset_after {
-            Some(over_steps(g, earlier[direction], third[direction])?)
-        } else {
+        gradients.push(if needed[d + direction] {
             let units = g.shape(earlier[direction])[2];
             let zr = g.slice(da[direction], 2, 0, 2 * units, 1)?;
-            let h = g.slice(da[direction], 2, 2 * units, units, 1)?;
             let zr = over_steps(g, earlier[direction], zr)?;
-            let h = over_steps(g, third[direction], h)?;
+            let h = if scan.reset_after {
+                over_steps(g, earlier[direction], third[direction])?
+            } else {
+                let h = g.slice(da[direction], 2, 2 * units, units, 1)?;
+                over_steps(g, third[direction], h)?
+            };
             Some(g.concat(&[zr, h], 1)?)
-        };
-        gradients.push(gradient);
+        } else {
+            None
+        });
     }
     if scan.reset_after {
         for direction in 0..d {
-            let wanted = needed[2 * d + direction];
-            gradients.push(if wanted { Some(g.reduce_sum(third[direction], &[0, 1], false)?) } else { None });
+            gradients.push(if needed[2 * d + direction] {
+                let units = g.shape(earlier[direction])[2];
+                let zr = g.reduce_sum(da[direction], &[0, 1], false)?;
+                let zr = g.slice(zr, 0, 0, 2 * units, 1)?;
+                let h = g.reduce_sum(third[direction], &[0, 1], false)?;
+                Some(g.concat(&[zr, h], 0)?)
+            } else {
+                None
+            });
         }
     }
     if scan.initial_state {

@@ -4,6 +4,8 @@ mod cpu;
 pub mod problem;
 pub(crate) mod sample;
 
+use std::sync::Arc;
+
 use super::{Cost, CpuArgs, Op, ensure};
 use crate::Result;
 use crate::device::Cpu;
@@ -146,6 +148,10 @@ impl Op for RoiAlign {
         gradients.extend(context.graph.apply(grad, &inputs)?.into_iter().map(Some));
         gradients.resize(context.inputs.len(), None);
         Ok(gradients)
+    }
+
+    fn again(&self, inputs: &[Value], _: &[Value]) -> Option<(Arc<dyn Op>, Vec<Value>)> {
+        Some((Arc::new(*self), inputs.to_vec()))
     }
 
     fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
