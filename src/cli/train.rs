@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::console::{Progress, note, print};
-use super::{Common, Outcome};
+use super::{Common, Outcome, within};
 
 /// Train a network on simulated recordings
 #[derive(Args)]
@@ -32,9 +32,9 @@ pub struct Arguments {
     /// Configuration of the run as JSON (as in the first line of a log) instead of a preset
     #[arg(long, value_name = "FILE", conflicts_with = "preset")]
     config: Option<PathBuf>,
-    /// Steps of the whole run
-    #[arg(long, default_value_t = 4000)]
-    steps: u64,
+    /// Steps of the whole run [default: 4000 for lite, the paper's own for paper]
+    #[arg(long, conflicts_with = "config")]
+    steps: Option<u64>,
     /// Recordings (or crops) a step
     #[arg(long)]
     batch: Option<usize>,
@@ -74,30 +74,31 @@ enum Network {
 /// Trains to the end, to the time limit or to Ctrl-C; a checkpoint is kept in each case.
 pub fn run(arguments: &Arguments) -> Outcome {
     let device = arguments.common.open_device()?;
-    if arguments.steps == 0 {
-        return Err(Error::value("--steps", "expected at least 1").into());
-    }
+    within("--steps", arguments.steps.unwrap_or(1), 1, 1_000_000_000)?;
+    within("--batch", arguments.batch.unwrap_or(1), 1, 1024)?;
+    within("--minutes", arguments.minutes.unwrap_or(0.0), 0.0, 1e6)?;
+    let lite_steps = arguments.steps.unwrap_or(4000);
     match arguments.network {
         Network::Detector => {
             let mut run = match (&arguments.config, arguments.preset.as_str()) {
                 (Some(path), _) => read_config(path)?,
-                (None, "lite") => DetectorRun::lite(arguments.steps),
-                (None, "paper") => DetectorRun::paper(arguments.steps),
+                (None, "lite") => DetectorRun::lite(lite_steps),
+                (None, "paper") => DetectorRun::paper(arguments.steps.unwrap_or(DetectorRun::PAPER_STEPS)),
                 (None, other) => return Err(unknown_preset(other).into()),
             };
             run.batch = arguments.batch.unwrap_or(run.batch);
             run.seed = arguments.seed.unwrap_or(run.seed);
             let mut task = DetectorTask::new(&device, run)?;
             if let Some(path) = &arguments.start_from {
-                task.start_from(&Weights::read(path, detector::KIND)?)?;
+                task.training_mut().start_from(&Weights::read(path, detector::KIND)?)?;
             }
             train(arguments, &mut task)
         }
         Network::Twitch => {
             let mut run = match (&arguments.config, arguments.preset.as_str()) {
                 (Some(path), _) => read_config(path)?,
-                (None, "lite") => TwitchRun::lite(arguments.steps),
-                (None, "paper") => TwitchRun::paper(arguments.steps),
+                (None, "lite") => TwitchRun::lite(lite_steps),
+                (None, "paper") => TwitchRun::paper(arguments.steps.unwrap_or(TwitchRun::PAPER_STEPS)),
                 (None, other) => return Err(unknown_preset(other).into()),
             };
             run.batch = arguments.batch.unwrap_or(run.batch);
@@ -105,7 +106,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
             let detector = if run.detected_share > 0.0 { Some(load_detector(arguments, &device)?) } else { None };
             let mut task = TwitchTask::new(&device, run, detector)?;
             if let Some(path) = &arguments.start_from {
-                task.start_from(&Weights::read(path, twitch::KIND)?)?;
+                task.training_mut().start_from(&Weights::read(path, twitch::KIND)?)?;
             }
             train(arguments, &mut task)
         }
@@ -128,7 +129,7 @@ fn train<T: Task>(arguments: &Arguments, task: &mut T) -> Outcome {
         checkpoint_every: arguments.checkpoint_every.max(1),
         time_limit_s: arguments.minutes.map(|minutes| 60.0 * minutes),
     };
-    let peak = task.executor().plan().peak_bytes();
+    let peak = task.training().executor().plan().peak_bytes();
     note(&format!("memory: {:.0} MiB for the training step", peak as f64 / (1 << 20) as f64));
     let stop = Arc::new(AtomicBool::new(false));
     let signalled = stop.clone();
@@ -143,14 +144,14 @@ fn train<T: Task>(arguments: &Arguments, task: &mut T) -> Outcome {
     };
     let done = sarcomere::train::run(task, &options, show, || stop.load(Ordering::Relaxed))?;
     drop(bar);
-    let steps = task.steps();
+    let steps = task.training().steps();
     if arguments.common.json {
         print(&json!({"steps_done": done, "steps": steps, "folder": arguments.out}).to_string());
     } else {
-        let folder = arguments.out.display();
-        print(&format!(
-            "{done} of {steps} steps done; weights in {folder}/best.safetensors and {folder}/last.safetensors"
-        ));
+        // The best weights are there once there was a validation.
+        let files = ["best.safetensors", "last.safetensors"].map(|name| arguments.out.join(name));
+        let files: Vec<String> = files.iter().filter(|f| f.exists()).map(|f| f.display().to_string()).collect();
+        print(&format!("{done} of {steps} steps done; weights in {}", files.join(" and ")));
     }
     Ok(())
 }

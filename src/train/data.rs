@@ -49,10 +49,11 @@ pub struct Stock {
     mix: DataMix,
     seed: u64,
     split: Split,
+    shape: [usize; 3],
 }
 
 impl Stock {
-    /// The training recordings of a mix. Fails if a preset is unknown.
+    /// The recordings of a mix. Fails if a preset is unknown, or two presets' recordings differ in shape.
     pub fn new(mix: &DataMix, seed: u64, split: Split) -> Result<Self> {
         let noise = Noise::training(mix.clean_share);
         let simulator = |(name, weight): &(String, f32)| -> Result<(Simulator, f32)> {
@@ -62,12 +63,25 @@ impl Stock {
         if !simulators.iter().map(|(_, weight)| *weight).sum::<f32>().is_normal() {
             return Err(Error::value("data.presets", "needs at least one preset with a positive weight"));
         }
-        Ok(Self { simulators, mix: mix.clone(), seed, split })
+        let shape = |(simulator, _): &(Simulator, f32)| {
+            let grid = &simulator.config().grid;
+            [grid.frames, grid.height, grid.width]
+        };
+        let first = shape(&simulators[0]);
+        if simulators.iter().any(|simulator| shape(simulator) != first) {
+            return Err(Error::value("data.presets", "expected presets whose recordings have one shape"));
+        }
+        Ok(Self { simulators, mix: mix.clone(), seed, split, shape: first })
+    }
+
+    /// `[T, H, W]` of every recording.
+    pub fn shape(&self) -> [usize; 3] {
+        self.shape
     }
 
     /// Fills `recordings`, `[N, T, H, W]`, with the samples from number `first` on, one task each.
     pub fn fill(&self, cpu: &Cpu, first: u64, recordings: &mut [f32]) -> Vec<Sample> {
-        let each = self.simulators[0].0.samples();
+        let each = self.shape.iter().product();
         let mut slots: Vec<(Option<Sample>, &mut [f32])> =
             recordings.chunks_exact_mut(each).map(|recording| (None, recording)).collect();
         cpu.parallel_chunks(&mut slots, 1, |task, slot| {

@@ -1,21 +1,20 @@
 //! Training the detector from the simulator's stream.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 
-use super::data::{DataMix, Stock};
-use super::optimizer::{Clip, Optimizer, OptimizerValues, append_optimizer};
+use super::data::DataMix;
+use super::optimizer::Optimizer;
 use super::run::{Figures, Task};
 use super::schedule::Schedule;
+use super::step::{Phase, Recipe, TrainingStep};
 use crate::Result;
 use crate::detector::{self, Detector, DetectorConfig, DetectorTraining, TrainingOptions};
-use crate::device::{Cpu, Device};
+use crate::device::Device;
 use crate::evaluate::detect_cell;
-use crate::graph::{Executor, Graph, Value};
+use crate::graph::{Graph, Value};
 use crate::metrics::Statistic;
 use crate::muscle::{Noise, Split, TestCell, mask_box};
-use crate::nn::{self, Weights};
+use crate::nn::Weights;
 use crate::ops::random::philox::{Stream, key_of};
 
 /// A training run of the detector: with the same values it makes the same weights.
@@ -24,20 +23,14 @@ use crate::ops::random::philox::{Stream, key_of};
 pub struct DetectorRun {
     /// The network.
     pub network: DetectorConfig,
-    /// The recordings.
-    pub data: DataMix,
     /// Recordings a step.
     pub batch: usize,
-    /// Steps in all.
-    pub steps: u64,
-    /// Learning rate.
-    pub schedule: Schedule,
+    /// What is trained, how fast and on what, one phase after the other.
+    pub phases: Vec<Phase>,
     /// How gradients become steps.
     pub optimizer: Optimizer,
     /// Largest norm of all gradients together.
     pub clip_norm: f32,
-    /// Parts that stay as they are: variables whose names begin so.
-    pub frozen: Vec<String>,
     /// Seed of weights, recordings and sampling.
     pub seed: u64,
     /// Validation recordings in each of its cells.
@@ -47,47 +40,54 @@ pub struct DetectorRun {
 impl DetectorRun {
     /// The run that made the shipped weights, with that many steps.
     pub fn lite(steps: u64) -> Self {
+        let schedule = Schedule::Cosine { peak: 1e-3, warmup: 100, steps };
         Self {
             network: DetectorConfig::lite(),
-            data: DataMix::default(),
             batch: 8,
-            steps,
-            schedule: Schedule::Cosine { peak: 1e-3, warmup: 100, steps },
+            phases: vec![Phase { steps, schedule, frozen: Vec::new(), data: DataMix::default() }],
             optimizer: Optimizer::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 1e-4 },
             clip_norm: 5.0,
-            frozen: Vec::new(),
             seed: 1,
             validation_recordings: 8,
         }
     }
 
-    /// The paper's schedule on noise-free recordings of the `paper` preset (its first phase trains all but the ResNet).
+    /// The paper's 600,000 steps of 8 recordings: 20,000 without the ResNet, 480,000 with it at two rates, then 100,000 with
+    /// noise (10 to 30 dB; the paper gives no rate for these, which go on at the last one). Another number of `steps` shares
+    /// them out in proportion.
     pub fn paper(steps: u64) -> Self {
-        Self {
-            network: DetectorConfig::paper(),
+        let phase = |share: u64, rate: f32, frozen: &[&str], clean_share: f32| Phase {
+            steps: (steps * share / Self::PAPER_STEPS).max(1),
+            schedule: Schedule::Constant(rate),
+            frozen: frozen.iter().map(|part| (*part).to_owned()).collect(),
             data: DataMix {
                 presets: vec![("paper".to_owned(), 1.0)],
-                clean_share: 1.0,
+                clean_share,
                 flips: true,
                 recordings: Some(Split::Train.recordings()),
             },
-            schedule: Schedule::Steps { starts: vec![0, 20_000, 200_000], rates: vec![1e-3, 1e-4, 1e-5] },
-            optimizer: Optimizer::Sgd { momentum: 0.9, decay: 1e-4 },
-            ..Self::lite(steps)
-        }
+        };
+        let mut phases = vec![
+            phase(20_000, 1e-3, &["backbone."], 1.0),
+            phase(180_000, 1e-4, &[], 1.0),
+            phase(300_000, 1e-5, &[], 1.0),
+        ];
+        let before: u64 = phases.iter().map(|phase| phase.steps).sum();
+        phases.push(Phase { steps: steps.saturating_sub(before).max(1), ..phase(100_000, 1e-5, &[], 0.0) });
+        let optimizer = Optimizer::Sgd { momentum: 0.9, decay: 1e-4 };
+        Self { network: DetectorConfig::paper(), phases, optimizer, ..Self::lite(steps) }
     }
+
+    /// Steps of the paper's run.
+    pub const PAPER_STEPS: u64 = 600_000;
 }
 
 /// A detector in training.
 pub struct DetectorTask {
     run: DetectorRun,
-    executor: Executor,
+    training: TrainingStep,
     values: DetectorTraining,
-    optimizer: OptimizerValues,
-    network_variables: Vec<String>,
-    stock: Stock,
     validation: Detector,
-    cpu: Arc<Cpu>,
     batch: Batch,
 }
 
@@ -105,16 +105,8 @@ struct Batch {
 impl DetectorTask {
     /// Builds the training graph and initialises the weights.
     pub fn new(device: &Device, run: DetectorRun) -> Result<Self> {
-        let cpu = device.host();
         let mut g = Graph::new();
         let values = detector::training(&mut g, &run.network, run.batch, TrainingOptions::default())?;
-        let network_variables: Vec<String> = g.variables().iter().map(|(name, _)| (*name).to_owned()).collect();
-        let mut trained = nn::trainable(&g);
-        trained.retain(|name| !run.frozen.iter().any(|part| name.starts_with(part.as_str())));
-        let optimizer = append_optimizer(&mut g, values.total, &trained, &run.optimizer, Clip::Global(run.clip_norm))?;
-        let mut targets: Vec<Value> = values.losses.iter().map(|(_, value)| *value).collect();
-        targets.extend([values.total, optimizer.gradient_norm]);
-        targets.extend(&optimizer.updates);
         let len = |value: Value| g.ty(value).len();
         let batch = Batch {
             recordings: vec![0.0; len(values.recordings)],
@@ -125,21 +117,14 @@ impl DetectorTask {
             rpn_keys: vec![0.0; values.rpn_keys.map_or(0, len)],
             roi_keys: vec![0.0; len(values.roi_keys)],
         };
-        let mut executor = Executor::new(device, Arc::new(g), &targets)?;
-        nn::initialise(&mut executor, &network_variables, run.seed)?;
-        let stock = Stock::new(&run.data, run.seed, Split::Train)?;
+        let mut losses = vec![("loss", values.total)];
+        losses.extend(&values.losses);
+        let DetectorRun { phases, optimizer, clip_norm, seed, .. } = run.clone();
+        let training = TrainingStep::new(device, g, losses, Recipe { phases, optimizer, clip_norm, seed })?;
+        let [height, width] = run.network.image;
+        training.expect_recordings([run.network.frames, height, width])?;
         let validation = Detector::new(device, &run.network)?;
-        Ok(Self { cpu: cpu.clone(), executor, values, optimizer, network_variables, stock, validation, batch, run })
-    }
-
-    /// Starts counting the time of every node: see [`Executor::profile`].
-    pub fn start_profile(&mut self) {
-        self.executor.start_profile();
-    }
-
-    /// Starts from given weights instead of random ones.
-    pub fn start_from(&mut self, weights: &Weights) -> Result<()> {
-        weights.set_into(&mut self.executor, &self.network_variables)
+        Ok(Self { training, values, validation, batch, run })
     }
 
     fn fill_batch(&mut self, step: u64) {
@@ -147,7 +132,7 @@ impl DetectorTask {
         let units = self.run.network.max_units;
         let [height, width] = self.run.network.image;
         let first = step * self.run.batch as u64;
-        let samples = self.stock.fill(&self.cpu, first, &mut batch.recordings);
+        let samples = self.training.samples(first, &mut batch.recordings);
         batch.boxes.fill(0.0);
         batch.classes.fill(0);
         batch.masks.fill(0.0);
@@ -180,43 +165,30 @@ impl Task for DetectorTask {
         &self.run
     }
 
-    fn steps(&self) -> u64 {
-        self.run.steps
-    }
-
     fn batch(&self) -> usize {
         self.run.batch
     }
 
     fn step(&mut self, step: u64) -> Result<Figures> {
+        self.training.enter(step)?;
         self.fill_batch(step);
-        let (executor, values, batch) = (&mut self.executor, &self.values, &self.batch);
-        executor.feed_values(values.recordings, &batch.recordings)?;
-        executor.feed_values(values.boxes_px, &batch.boxes)?;
-        executor.feed_values(values.classes, &batch.classes)?;
-        executor.feed_values(values.counts, &batch.counts)?;
-        executor.feed_values(values.roi_keys, &batch.roi_keys)?;
+        let (training, values, batch) = (&mut self.training, &self.values, &self.batch);
+        training.feed(values.recordings, &batch.recordings)?;
+        training.feed(values.boxes_px, &batch.boxes)?;
+        training.feed(values.classes, &batch.classes)?;
+        training.feed(values.counts, &batch.counts)?;
+        training.feed(values.roi_keys, &batch.roi_keys)?;
         if let Some(masks) = values.masks {
-            executor.feed_values(masks, &batch.masks)?;
+            training.feed(masks, &batch.masks)?;
         }
         if let Some(keys) = values.rpn_keys {
-            executor.feed_values(keys, &batch.rpn_keys)?;
+            training.feed(keys, &batch.rpn_keys)?;
         }
-        let rate = self.run.schedule.rate(step);
-        executor.feed_values(self.optimizer.rate, &[rate])?;
-        executor.feed_values(self.optimizer.step, &[step as i32 + 1])?;
-        executor.run_fed()?;
-        let mut figures: Figures = vec![("loss", f64::from(executor.scalar(values.total)?))];
-        for (name, value) in &values.losses {
-            figures.push((name, f64::from(executor.scalar(*value)?)));
-        }
-        figures.push(("gradient_norm", f64::from(executor.scalar(self.optimizer.gradient_norm)?)));
-        figures.push(("learning_rate", f64::from(rate)));
-        Ok(figures)
+        training.run(step)
     }
 
     fn validate(&mut self) -> Result<Figures> {
-        self.validation.copy_weights_from(&self.executor)?;
+        self.validation.copy_weights_from(self.training.executor())?;
         let mut figures: Figures = vec![("score", 0.0)];
         let mut add = |name: &'static str, value: Option<Statistic>| {
             // Without any prediction there is no precision: that is the worst there can be.
@@ -241,15 +213,15 @@ impl Task for DetectorTask {
         Ok(figures)
     }
 
-    fn executor(&self) -> &Executor {
-        &self.executor
+    fn training(&self) -> &TrainingStep {
+        &self.training
     }
 
-    fn executor_mut(&mut self) -> &mut Executor {
-        &mut self.executor
+    fn training_mut(&mut self) -> &mut TrainingStep {
+        &mut self.training
     }
 
     fn weights(&self) -> Result<Weights> {
-        Weights::from_executor(detector::KIND, &self.run.network, &self.executor, &self.network_variables)
+        self.training.weights(detector::KIND, &self.run.network)
     }
 }

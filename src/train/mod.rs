@@ -6,10 +6,12 @@ mod detector;
 mod optimizer;
 mod run;
 mod schedule;
+mod step;
 mod twitch;
 
 pub use detector::{DetectorRun, DetectorTask};
 pub use optimizer::{Clip, Optimizer, OptimizerValues, append_optimizer};
 pub use run::{Figures, Progress, RunOptions, Task, run};
 pub use schedule::Schedule;
+pub use step::{Phase, TrainingStep};
 pub use twitch::{TwitchRun, TwitchTask};

@@ -8,8 +8,8 @@ use std::time::Instant;
 use serde::Serialize;
 use serde_json::json;
 
-use super::checkpoint;
-use crate::graph::Executor;
+use super::checkpoint::{self, Checkpoint};
+use super::step::TrainingStep;
 use crate::nn::Weights;
 use crate::{Error, Result};
 
@@ -24,9 +24,6 @@ pub trait Task {
     /// The configuration.
     fn config(&self) -> &Self::Config;
 
-    /// Number of steps of the whole run.
-    fn steps(&self) -> u64;
-
     /// Recordings (or crops) of one step, for the rate in the log.
     fn batch(&self) -> usize;
 
@@ -36,11 +33,11 @@ pub trait Task {
     /// Figures on recordings that training never sees; the first is the one to maximise.
     fn validate(&mut self) -> Result<Figures>;
 
-    /// Holds all variables.
-    fn executor(&self) -> &Executor;
+    /// Holds all variables and knows the number of steps.
+    fn training(&self) -> &TrainingStep;
 
     /// As above.
-    fn executor_mut(&mut self) -> &mut Executor;
+    fn training_mut(&mut self) -> &mut TrainingStep;
 
     /// The network's weights, without the optimizer's state.
     fn weights(&self) -> Result<Weights>;
@@ -87,7 +84,7 @@ pub fn run<T: Task>(
 ) -> Result<u64> {
     std::fs::create_dir_all(&options.folder).map_err(|error| Error::io(&options.folder, "create", error))?;
     let checkpoint_path = options.folder.join("checkpoint.safetensors");
-    let first = match (options.resume, checkpoint_path.exists()) {
+    let (first, mut best) = match (options.resume, checkpoint_path.exists()) {
         (true, true) => resume(task, &checkpoint_path)?,
         (true, false) => {
             return Err(Error::file(&checkpoint_path, "does not exist: there is no run to resume in this folder"));
@@ -96,13 +93,12 @@ pub fn run<T: Task>(
             let message = "already exists: resume the run, or choose another folder";
             return Err(Error::file(&checkpoint_path, message));
         }
-        (false, false) => 0,
+        (false, false) => (0, None),
     };
     let mut log = Log::open(&options.folder.join("log.jsonl"))?;
     log.line(&json!({"event": "start", "step": first, "config": task.config()}))?;
     let begin = Instant::now();
-    let steps = task.steps();
-    let mut best = f64::NEG_INFINITY;
+    let steps = task.training().steps();
     let mut step = first;
     while step < steps {
         let figures = task.step(step)?;
@@ -123,14 +119,14 @@ pub fn run<T: Task>(
             let figures = task.validate()?;
             log.figures("validation", step, &figures, begin.elapsed().as_secs_f64(), rate)?;
             if let Some((_, value)) = figures.first()
-                && *value > best
+                && best.is_none_or(|best| *value > best)
             {
-                best = *value;
+                best = Some(*value);
                 task.weights()?.write(options.folder.join("best.safetensors"))?;
             }
         }
         if step % options.checkpoint_every == 0 || step == steps || halt {
-            checkpoint::save(&checkpoint_path, task.executor(), step, task.config())?;
+            checkpoint::save(&checkpoint_path, task.training().executor(), step, best, task.config())?;
             task.weights()?.write(options.folder.join("last.safetensors"))?;
         }
         if halt {
@@ -140,10 +136,14 @@ pub fn run<T: Task>(
     Ok(step)
 }
 
-fn resume<T: Task>(task: &mut T, path: &Path) -> Result<u64> {
-    // The configuration is serialised before the executor is borrowed.
-    let config = serde_json::to_value(task.config()).map_err(|error| Error::value("run", error.to_string()))?;
-    checkpoint::load(path, task.executor_mut(), &config)
+/// Steps done and best score of the checkpoint that the task goes on from.
+fn resume<T: Task>(task: &mut T, path: &Path) -> Result<(u64, Option<f64>)> {
+    let checkpoint = Checkpoint::read(path, task.config())?;
+    let training = task.training_mut();
+    // Its variables are those of the phase of the last step, even where the next step begins another.
+    training.enter(checkpoint.step.saturating_sub(1))?;
+    checkpoint.set_into(training.executor_mut())?;
+    Ok((checkpoint.step, checkpoint.best))
 }
 
 struct Log {

@@ -17,13 +17,6 @@ pub enum Schedule {
         /// Step at which the rate is zero.
         steps: u64,
     },
-    /// `rates[i]` from step `starts[i]` on.
-    Steps {
-        /// First step of each rate, rising from 0.
-        starts: Vec<u64>,
-        /// The rates.
-        rates: Vec<f32>,
-    },
 }
 
 impl Schedule {
@@ -37,10 +30,6 @@ impl Schedule {
                 }
                 let progress = (step - warmup) as f32 / steps.saturating_sub(*warmup).max(1) as f32;
                 peak * 0.5 * (1.0 + (std::f32::consts::PI * progress.min(1.0)).cos())
-            }
-            Schedule::Steps { starts, rates } => {
-                let index = starts.iter().take_while(|start| **start <= step).count().saturating_sub(1);
-                rates.get(index).copied().unwrap_or(0.0)
             }
         }
     }
@@ -58,11 +47,5 @@ mod tests {
         assert!((schedule.rate(59) - 0.5).abs() < 1e-6);
         assert_eq!(schedule.rate(109), 0.0);
         assert_eq!(schedule.rate(1000), 0.0);
-    }
-
-    #[test]
-    fn steps_change_where_they_start() {
-        let schedule = Schedule::Steps { starts: vec![0, 10], rates: vec![1.0, 0.1] };
-        assert_eq!([schedule.rate(0), schedule.rate(9), schedule.rate(10)], [1.0, 1.0, 0.1]);
     }
 }

@@ -1,20 +1,19 @@
 //! Training the twitch estimator from the simulator's stream.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 
-use super::data::{DataMix, Sample, Stock};
-use super::optimizer::{Clip, Optimizer, OptimizerValues, append_optimizer};
+use super::data::{DataMix, Sample};
+use super::optimizer::Optimizer;
 use super::run::{Figures, Task};
 use super::schedule::Schedule;
+use super::step::{Phase, Recipe, TrainingStep};
 use crate::detector::Detector;
-use crate::device::{Cpu, Device};
+use crate::device::Device;
 use crate::evaluate::signal_cell;
-use crate::graph::{Executor, Graph, Value};
+use crate::graph::{Graph, Value};
 use crate::metrics::Overlap;
 use crate::muscle::{Noise, Split, TestCell};
-use crate::nn::{self, Weights};
+use crate::nn::Weights;
 use crate::ops::random::philox::{Stream, key_of};
 use crate::tensor::TensorType;
 use crate::twitch::{self, Front, TwitchConfig, TwitchEstimator, TwitchInput, TwitchNetwork, box_centre, crop};
@@ -83,21 +82,19 @@ impl TwitchRun {
             ..Self::lite(steps)
         }
     }
+
+    /// Steps of the paper's run.
+    pub const PAPER_STEPS: u64 = 100_000;
 }
 
 /// A twitch estimator in training.
 pub struct TwitchTask {
     run: TwitchRun,
-    executor: Executor,
+    training: TrainingStep,
     network: TwitchNetwork,
     target: Value,
-    loss: Value,
-    optimizer: OptimizerValues,
-    network_variables: Vec<String>,
-    stock: Stock,
     detector: Option<Detector>,
     validation: TwitchEstimator,
-    cpu: Arc<Cpu>,
     batch: Batch,
 }
 
@@ -117,52 +114,38 @@ impl TwitchTask {
             let message = "is above 0: give the weights of a trained detector, or set it to 0";
             return Err(Error::value("detected_share", message));
         }
-        let cpu = device.host();
         let mut g = Graph::new();
         let network = TwitchNetwork::build(&mut g, &run.network, run.batch, run.max_units, true)?;
-        let network_variables: Vec<String> = g.variables().iter().map(|(name, _)| (*name).to_owned()).collect();
         let target = g.input("target", TensorType::f32(g.shape(network.signal).clone()))?;
         let loss = g.amplitude_mse_loss(network.signal, target, network.counts())?;
-        let trained = nn::trainable(&g);
-        let optimizer = append_optimizer(&mut g, loss, &trained, &run.optimizer, Clip::Global(run.clip_norm))?;
-        let mut targets = vec![loss, optimizer.gradient_norm];
-        targets.extend(&optimizer.updates);
         let len = |value: Value| g.ty(value).len();
-        let samples = 400 * 64 * 64;
         let (recordings, masks, crops) = match network.input {
             TwitchInput::Recordings { recordings, masks, .. } => (len(recordings), len(masks), 0),
-            TwitchInput::Crops(crops) => (samples, 0, len(crops)),
+            TwitchInput::Crops(crops) => (0, 0, len(crops)),
         };
-        let batch = Batch {
+        let mut batch = Batch {
             recordings: vec![0.0; recordings],
             masks: vec![0.0; masks],
             crops: vec![0.0; crops],
             counts: vec![0; run.batch],
             targets: vec![0.0; len(target)],
         };
-        let mut executor = Executor::new(device, Arc::new(g), &targets)?;
-        nn::initialise(&mut executor, &network_variables, run.seed)?;
-        let stock = Stock::new(&run.data, run.seed, Split::Train)?;
+        let TwitchRun { steps, schedule, data, optimizer, clip_norm, seed, .. } = run.clone();
+        let phases = vec![Phase { steps, schedule, frozen: Vec::new(), data }];
+        let training =
+            TrainingStep::new(device, g, vec![("loss", loss)], Recipe { phases, optimizer, clip_norm, seed })?;
+        let shape = training.recording_shape();
+        let [height, width] = match run.network.front {
+            Front::Unmixed { grid, .. } => grid,
+            Front::Crop { .. } => [shape[1], shape[2]],
+        };
+        training.expect_recordings([run.network.frames, height, width])?;
+        if crops > 0 {
+            // They are taken from one recording at a time.
+            batch.recordings = vec![0.0; shape.iter().product()];
+        }
         let validation = TwitchEstimator::new(device, &run.network)?;
-        Ok(Self {
-            cpu: cpu.clone(),
-            executor,
-            network,
-            target,
-            loss,
-            optimizer,
-            network_variables,
-            stock,
-            detector,
-            validation,
-            batch,
-            run,
-        })
-    }
-
-    /// Starts from given weights instead of random ones.
-    pub fn start_from(&mut self, weights: &Weights) -> Result<()> {
-        weights.set_into(&mut self.executor, &self.network_variables)
+        Ok(Self { training, network, target, detector, validation, batch, run })
     }
 
     /// Recordings with all their territories, and the true signals in units of the standardised recording. A territory that answers
@@ -170,7 +153,7 @@ impl TwitchTask {
     fn fill_recordings(&mut self, step: u64) -> Result<()> {
         let (units, frames) = (self.run.max_units, self.run.network.frames);
         let batch = &mut self.batch;
-        let samples = self.stock.fill(&self.cpu, step * self.run.batch as u64, &mut batch.recordings);
+        let samples = self.training.samples(step * self.run.batch as u64, &mut batch.recordings);
         let each = batch.recordings.len() / self.run.batch;
         let pixels = batch.masks.len() / (self.run.batch * units);
         batch.masks.fill(0.0);
@@ -199,18 +182,18 @@ impl TwitchTask {
 
     /// One crop round the true territory of a random unit of each of `batch` recordings.
     fn fill_crops(&mut self, step: u64, size: [usize; 2]) {
-        let frames = self.run.network.frames;
+        let [frames, height, width] = self.training.recording_shape();
         let batch = &mut self.batch;
         let each = batch.crops.len() / self.run.batch;
         let mut draw = Stream::new(key_of(self.run.seed), [0x7717_c401, step as u32, 0]);
         for index in 0..self.run.batch {
             let number = step * self.run.batch as u64 + index as u64;
-            let samples = self.stock.fill(&self.cpu, number, &mut batch.recordings);
+            let samples = self.training.samples(number, &mut batch.recordings);
             let target = &mut batch.targets[index * frames..(index + 1) * frames];
             let units = samples.first().map_or(&[][..], |sample| &sample.units[..]);
             if let (Some(sample), false) = (samples.first(), units.is_empty()) {
                 let unit = &units[draw.below(units.len() as u32) as usize];
-                let crop = crop(&batch.recordings, [64, 64], box_centre(&unit.mask, 64), size);
+                let crop = crop(&batch.recordings, [height, width], box_centre(&unit.mask, width), size);
                 batch.crops[index * each..(index + 1) * each].copy_from_slice(&crop);
                 target.iter_mut().zip(&unit.twitch_train).for_each(|(to, from)| *to = from / sample.deviation);
             }
@@ -236,46 +219,34 @@ impl Task for TwitchTask {
         &self.run
     }
 
-    fn steps(&self) -> u64 {
-        self.run.steps
-    }
-
     fn batch(&self) -> usize {
         self.run.batch
     }
 
     fn step(&mut self, step: u64) -> Result<Figures> {
+        self.training.enter(step)?;
         match (self.network.input, &self.run.network.front) {
             (TwitchInput::Crops(crops), Front::Crop { size, .. }) => {
                 let size = *size;
                 self.fill_crops(step, size);
-                self.executor.feed_values(crops, &self.batch.crops)?;
+                self.training.feed(crops, &self.batch.crops)?;
             }
             (TwitchInput::Recordings { recordings, masks, counts }, _) => {
                 self.fill_recordings(step)?;
-                self.executor.feed_values(recordings, &self.batch.recordings)?;
-                self.executor.feed_values(masks, &self.batch.masks)?;
-                self.executor.feed_values(counts, &self.batch.counts)?;
+                self.training.feed(recordings, &self.batch.recordings)?;
+                self.training.feed(masks, &self.batch.masks)?;
+                self.training.feed(counts, &self.batch.counts)?;
             }
             (TwitchInput::Crops(_), Front::Unmixed { .. }) => {
                 return Err(Error::graph("an unmixed front takes recordings"));
             }
         }
-        let rate = self.run.schedule.rate(step);
-        let executor = &mut self.executor;
-        executor.feed_values(self.target, &self.batch.targets)?;
-        executor.feed_values(self.optimizer.rate, &[rate])?;
-        executor.feed_values(self.optimizer.step, &[step as i32 + 1])?;
-        executor.run_fed()?;
-        Ok(vec![
-            ("loss", f64::from(executor.scalar(self.loss)?)),
-            ("gradient_norm", f64::from(executor.scalar(self.optimizer.gradient_norm)?)),
-            ("learning_rate", f64::from(rate)),
-        ])
+        self.training.feed(self.target, &self.batch.targets)?;
+        self.training.run(step)
     }
 
     fn validate(&mut self) -> Result<Figures> {
-        self.validation.copy_weights_from(&self.executor)?;
+        self.validation.copy_weights_from(self.training.executor())?;
         let (test, recordings) =
             (TestCell { units: 25, noise: Noise::Snr { db: 10.0 } }, self.run.validation_recordings);
         let mut figures: Figures = vec![("score", 0.0)];
@@ -297,15 +268,15 @@ impl Task for TwitchTask {
         Ok(figures)
     }
 
-    fn executor(&self) -> &Executor {
-        &self.executor
+    fn training(&self) -> &TrainingStep {
+        &self.training
     }
 
-    fn executor_mut(&mut self) -> &mut Executor {
-        &mut self.executor
+    fn training_mut(&mut self) -> &mut TrainingStep {
+        &mut self.training
     }
 
     fn weights(&self) -> Result<Weights> {
-        Weights::from_executor(twitch::KIND, &self.run.network, &self.executor, &self.network_variables)
+        self.training.weights(twitch::KIND, &self.run.network)
     }
 }
