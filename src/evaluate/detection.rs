@@ -1,9 +1,10 @@
 //! Detection and segmentation.
 
+use super::for_each_recording;
 use crate::Result;
 use crate::detector::{DetectedUnit, Detector};
 use crate::metrics::{Cell, CellReport, Detection, Masks, detect};
-use crate::muscle::{SimulatedRecording, SimulatorConfig, Split, TestCell, standardise};
+use crate::muscle::{SimulatedRecording, SimulatorConfig, Split, TestCell};
 
 /// Scores detected units against a recording's truth, adds the result to a cell and returns it.
 pub fn add_detection(cell: &mut Cell, units: &[DetectedUnit], recording: &SimulatedRecording) -> Result<Detection> {
@@ -33,11 +34,9 @@ pub fn detect_cell(
 ) -> Result<CellReport> {
     let simulator = test.simulator(&SimulatorConfig::from_name(preset)?)?;
     let mut cell = Cell::new(preset, test.units, None);
-    for number in 0..recordings {
-        let mut recording = simulator.simulate(split, test.index(number), seed);
-        standardise(&mut recording.velocity);
-        let units = detector.detect(&recording.velocity)?;
-        add_detection(&mut cell, &units, &recording)?;
-    }
+    for_each_recording(&simulator, test, (split, seed), recordings, |recording, standardised, _| {
+        let units = detector.detect(standardised)?;
+        add_detection(&mut cell, &units, recording).map(drop)
+    })?;
     Ok(cell.report(None, f64::from(simulator.config().grid.fs_hz)))
 }

@@ -1,8 +1,9 @@
 //! Twitch trains, with the true territories given and with detected ones, beside estimates that need no training.
 
+use super::for_each_recording;
 use crate::Result;
 use crate::metrics::{self, Cell, CellReport, Detection, Masks, SignalScore, baselines};
-use crate::muscle::{SimulatedRecording, SimulatorConfig, Split, TestCell, Truth, standardise};
+use crate::muscle::{SimulatedRecording, SimulatorConfig, Split, TestCell, Truth};
 use crate::twitch::TwitchEstimator;
 
 /// The network, in reports.
@@ -25,7 +26,7 @@ fn score(signal: &[f32], truth: &Truth, unit: &crate::muscle::SimulatedUnit) -> 
 }
 
 /// Adds the network's and the rivals' signals, given the true territories, to a cell. `standardised` is the recording after
-/// [`standardise`], which divided it by `deviation`.
+/// [`crate::muscle::standardise`], which divided it by `deviation`.
 pub fn add_given(
     cell: &mut Cell,
     estimator: &mut TwitchEstimator,
@@ -90,12 +91,9 @@ pub fn signal_cell(
 ) -> Result<CellReport> {
     let simulator = test.simulator(&SimulatorConfig::from_name(preset)?)?;
     let mut cell = Cell::new(preset, test.units, None);
-    for number in 0..recordings {
-        let recording = simulator.simulate(split, test.index(number), seed);
-        let mut standardised = recording.velocity.clone();
-        let deviation = standardise(&mut standardised);
-        add_given(&mut cell, estimator, &recording, &standardised, deviation)?;
-    }
+    for_each_recording(&simulator, test, (split, seed), recordings, |recording, standardised, deviation| {
+        add_given(&mut cell, estimator, recording, standardised, deviation)
+    })?;
     let fs_hz = f64::from(simulator.config().grid.fs_hz);
     let lag = metrics::common_lag(cell.firing_pairs(NETWORK));
     Ok(cell.report(Some(lag), fs_hz))

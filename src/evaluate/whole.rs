@@ -1,10 +1,10 @@
 //! Both networks over a whole test set.
 
-use super::{NETWORK, add_detection, add_end_to_end, add_given};
+use super::{NETWORK, add_detection, add_end_to_end, add_given, for_each_recording};
 use crate::Result;
 use crate::detector::Detector;
 use crate::metrics::{Cell, CellReport, common_lag};
-use crate::muscle::{Noise, SimulatorConfig, Split, TestCell, standardise};
+use crate::muscle::{Noise, SimulatorConfig, Split, TestCell};
 use crate::twitch::TwitchEstimator;
 
 /// What to evaluate on.
@@ -39,18 +39,17 @@ pub fn evaluate(
                 _ => None,
             };
             let mut cell = Cell::new(preset, test.units, snr_db);
-            for number in 0..set.recordings {
-                let recording = simulator.simulate(Split::Test, test.index(number), set.seed);
-                let mut standardised = recording.velocity.clone();
-                let deviation = standardise(&mut standardised);
-                add_given(&mut cell, estimator, &recording, &standardised, deviation)?;
-                let units = detector.detect(&standardised)?;
-                let detection = add_detection(&mut cell, &units, &recording)?;
+            let which = (Split::Test, set.seed);
+            for_each_recording(&simulator, *test, which, set.recordings, |recording, standardised, deviation| {
+                add_given(&mut cell, estimator, recording, standardised, deviation)?;
+                let units = detector.detect(standardised)?;
+                let detection = add_detection(&mut cell, &units, recording)?;
                 let masks: Vec<&[u8]> = units.iter().map(|unit| &unit.mask[..]).collect();
-                add_end_to_end(&mut cell, estimator, &recording, (&standardised, deviation), &masks, &detection)?;
+                add_end_to_end(&mut cell, estimator, recording, (standardised, deviation), &masks, &detection)?;
                 done += 1;
                 progress(done);
-            }
+                Ok(())
+            })?;
             cells.push(cell);
         }
     }
