@@ -135,85 +135,82 @@ fn sum_products(
             for (pairs, sums) in plan.pairs.chunks(size).zip(sums.chunks_mut(size * plan.row)) {
                 let mut shifts = [0; GROUP];
                 pairs.iter().zip(&mut shifts).for_each(|(pair, to)| *to = shift(*pair));
-                add_products(isa, block, at, stride, frames, &shifts[..pairs.len()], plan.row, sums);
+                let track = Track { y: block, at, stride, frames, row: plan.row };
+                add_products(isa, track, &shifts[..pairs.len()], sums);
             }
         }
     }
 }
 
+/// A row of pixels over a few frames: `row` values from `at`, again every `stride`.
+#[derive(Clone, Copy)]
+struct Track<'a> {
+    y: &'a [f32],
+    at: usize,
+    stride: usize,
+    frames: usize,
+    row: usize,
+}
+
 per_isa! {
-    /// Adds to `sums` (`[shifts][row]`) the products of the row at `at` with those `shifts` further, over `frames` rows
-    /// `stride` apart.
-    fn add_products[](
-        y: &[f32], at: usize, stride: usize, frames: usize, shifts: &[isize], row: usize, sums: &mut [f32],
-    ) {
+    /// Adds to `sums` (`[shifts][row]`) the products of a track with those `shifts` further, over all its frames.
+    fn add_products[](track: Track<'_>, shifts: &[isize], sums: &mut [f32]) {
         match *shifts {
-            [a] => strips(y, at, stride, frames, [a], row, sums),
-            [a, b] => strips(y, at, stride, frames, [a, b], row, sums),
-            [a, b, c] => strips(y, at, stride, frames, [a, b, c], row, sums),
-            [a, b, c, d] => strips(y, at, stride, frames, [a, b, c, d], row, sums),
-            [a, b, c, d, e] => strips(y, at, stride, frames, [a, b, c, d, e], row, sums),
-            [a, b, c, d, e, f] => strips(y, at, stride, frames, [a, b, c, d, e, f], row, sums),
+            [a] => track.strips([a], sums),
+            [a, b] => track.strips([a, b], sums),
+            [a, b, c] => track.strips([a, b, c], sums),
+            [a, b, c, d] => track.strips([a, b, c, d], sums),
+            [a, b, c, d, e] => track.strips([a, b, c, d, e], sums),
+            [a, b, c, d, e, f] => track.strips([a, b, c, d, e, f], sums),
             _ => unreachable!("groups have 1 to GROUP pairs"),
         }
     }
 }
 
-#[inline(always)]
-fn strips<const K: usize>(
-    y: &[f32],
-    at: usize,
-    stride: usize,
-    frames: usize,
-    shifts: [isize; K],
-    row: usize,
-    sums: &mut [f32],
-) {
-    let mut x = 0;
-    while x + VECTORS * LANES <= row {
-        strip::<K, VECTORS>(y, at + x, stride, frames, shifts, row, &mut sums[x..]);
-        x += VECTORS * LANES;
+impl Track<'_> {
+    #[inline(always)]
+    fn strips<const K: usize>(self, shifts: [isize; K], sums: &mut [f32]) {
+        let mut x = 0;
+        while x + VECTORS * LANES <= self.row {
+            self.strip::<K, VECTORS>(x, shifts, &mut sums[x..]);
+            x += VECTORS * LANES;
+        }
+        while x < self.row {
+            self.strip::<K, 1>(x, shifts, &mut sums[x..]);
+            x += LANES;
+        }
     }
-    while x < row {
-        strip::<K, 1>(y, at + x, stride, frames, shifts, row, &mut sums[x..]);
-        x += LANES;
-    }
-}
 
-#[inline(always)]
-fn strip<const K: usize, const V: usize>(
-    y: &[f32],
-    at: usize,
-    stride: usize,
-    frames: usize,
-    shifts: [isize; K],
-    row: usize,
-    sums: &mut [f32],
-) {
-    let last = at + (frames - 1) * stride + V * LANES;
-    assert!(last <= y.len());
-    for shift in shifts {
-        assert!(at as isize + shift >= 0 && last as isize + shift <= y.len() as isize);
-    }
-    let mut totals = [[[0.0f32; LANES]; V]; K];
-    for t in 0..frames {
-        // SAFETY: within `y`, as asserted for the first and the last frame; arrays of f32 need only be read unaligned.
-        let load = |shift: isize| unsafe {
-            y.as_ptr().add(at + t * stride).offset(shift).cast::<[[f32; LANES]; V]>().read_unaligned()
-        };
-        let here = load(0);
-        for k in 0..K {
-            let there = load(shifts[k]);
-            for v in 0..V {
-                for lane in 0..LANES {
-                    totals[k][v][lane] += here[v][lane] * there[v][lane];
+    /// The pixels from `x` on, `V` vectors of them.
+    #[inline(always)]
+    fn strip<const K: usize, const V: usize>(self, x: usize, shifts: [isize; K], sums: &mut [f32]) {
+        let Track { y, stride, frames, row, .. } = self;
+        let at = self.at + x;
+        let last = at + (frames - 1) * stride + V * LANES;
+        assert!(last <= y.len());
+        for shift in shifts {
+            assert!(at as isize + shift >= 0 && last as isize + shift <= y.len() as isize);
+        }
+        let mut totals = [[[0.0f32; LANES]; V]; K];
+        for t in 0..frames {
+            // SAFETY: within `y`, as asserted for the first and the last frame; arrays of f32 need only be read unaligned.
+            let load = |shift: isize| unsafe {
+                y.as_ptr().add(at + t * stride).offset(shift).cast::<[[f32; LANES]; V]>().read_unaligned()
+            };
+            let here = load(0);
+            for k in 0..K {
+                let there = load(shifts[k]);
+                for v in 0..V {
+                    for lane in 0..LANES {
+                        totals[k][v][lane] += here[v][lane] * there[v][lane];
+                    }
                 }
             }
         }
-    }
-    for (total, sums) in totals.iter().zip(sums.chunks_mut(row)) {
-        for (sum, total) in sums.iter_mut().zip(total.as_flattened()) {
-            *sum += *total;
+        for (total, sums) in totals.iter().zip(sums.chunks_mut(row)) {
+            for (sum, total) in sums.iter_mut().zip(total.as_flattened()) {
+                *sum += *total;
+            }
         }
     }
 }

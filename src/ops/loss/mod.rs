@@ -13,7 +13,25 @@ pub use pointwise::{Pointwise, PointwiseLoss, Selection};
 pub use softmax::{SoftmaxLabels, SparseSoftmaxLoss};
 
 use crate::Result;
-use crate::graph::{Graph, Value};
+use crate::graph::{GradientContext, Graph, Value};
+use crate::ops::{Op, ensure};
+use crate::tensor::TensorType;
+
+/// Appends the gradient of a loss with respect to its predictions, the first input: `op` takes the loss's gradient and then
+/// the loss's inputs.
+fn append_gradient(context: &mut GradientContext<'_>, op: impl Op) -> Result<Vec<Option<Value>>> {
+    let mut inputs = vec![context.dy()?];
+    inputs.extend_from_slice(context.inputs);
+    let mut gradients = vec![Some(context.graph.apply1(op, &inputs)?)];
+    gradients.resize(context.inputs.len(), None);
+    Ok(gradients)
+}
+
+/// Checks the first input of such a gradient.
+fn expect_loss_gradient(op: &str, inputs: &[TensorType]) -> Result<()> {
+    let dy = inputs.first().is_some_and(|dy| *dy == TensorType::f32([1]));
+    ensure(op, dy, || "the first input must be the loss's gradient, f32[1]".into())
+}
 
 impl Graph {
     fn pointwise_loss(

@@ -1,6 +1,6 @@
 //! Losses that compare values one by one, over a selection of rows.
 
-use super::cpu;
+use super::{append_gradient, cpu, expect_loss_gradient};
 use crate::Result;
 use crate::device::Cpu;
 use crate::graph::{GradientContext, Value};
@@ -169,11 +169,7 @@ impl Op for PointwiseLoss {
     }
 
     fn gradient(&self, context: &mut GradientContext<'_>) -> Result<Vec<Option<Value>>> {
-        let mut inputs = vec![context.dy()?];
-        inputs.extend_from_slice(context.inputs);
-        let mut gradients = vec![Some(context.graph.apply1(PointwiseLossGrad(*self), &inputs)?)];
-        gradients.resize(context.inputs.len(), None);
-        Ok(gradients)
+        append_gradient(context, PointwiseLossGrad(*self))
     }
 
     fn cpu_workspace(&self, _: &Cpu, inputs: &[TensorType], _: &[TensorType]) -> Workspace {
@@ -191,8 +187,7 @@ impl Op for PointwiseLossGrad {
     }
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
-        let dy = inputs.first().is_some_and(|dy| *dy == TensorType::f32([1]));
-        ensure(self.name(), dy, || "the first input must be the loss's gradient, f32[1]".into())?;
+        expect_loss_gradient(self.name(), inputs)?;
         self.0.check(self.name(), &inputs[1..])?;
         Ok(vec![inputs[1].clone()])
     }

@@ -3,8 +3,8 @@
 
 use super::blocks::Blocks;
 use crate::device::Cpu;
-use crate::device::cpu::SendPtr;
 use crate::ops::Scratch;
+use crate::ops::disjoint::Disjoint;
 use crate::ops::per_isa::per_isa;
 
 /// `[C]`-sized pieces that ops may take besides.
@@ -88,6 +88,23 @@ per_isa! {
     }
 }
 
+/// Calls `body(block, wide, part)` for every block: two accumulators of the width, and the block's two sums.
+fn sum_blocks(
+    cpu: &Cpu,
+    blocks: &Blocks,
+    accumulators: &mut [f32],
+    parts: &mut [f32],
+    body: impl Fn(usize, &mut [f32], &mut [f32]) + Sync,
+) {
+    let accumulators = Disjoint::new(accumulators, 2 * blocks.width());
+    let parts = Disjoint::new(parts, 2 * blocks.channels);
+    cpu.parallel(blocks.len(), |block, worker| {
+        // SAFETY: a worker has its own accumulators, a block its own parts.
+        let (wide, part) = unsafe { (accumulators.run(worker), parts.run(block)) };
+        body(block, wide, part);
+    });
+}
+
 /// Mean and biased variance of every channel; returns the number of rows they are over. With no row both are 0.
 pub(super) fn moments(
     cpu: &Cpu,
@@ -102,16 +119,7 @@ pub(super) fn moments(
     if c == 0 {
         return 0;
     }
-    let accumulators = SendPtr(work.accumulators.as_mut_ptr());
-    let parts = SendPtr(work.parts.as_mut_ptr());
-    cpu.parallel(blocks.len(), |block, worker| {
-        // SAFETY: a worker has its own accumulators, a block its own parts.
-        let (wide, part) = unsafe {
-            (
-                std::slice::from_raw_parts_mut(accumulators.get().add(2 * worker * width), 2 * width),
-                std::slice::from_raw_parts_mut(parts.get().add(2 * block * c), 2 * c),
-            )
-        };
+    sum_blocks(cpu, blocks, work.accumulators, work.parts, |block, wide, part| {
         let rows = blocks.block_rows(block, counts);
         part.fill(0.0);
         if rows == 0 {
@@ -225,12 +233,11 @@ pub(super) fn normalise(
 
 /// Calls `body(block, first element, elements of `to`)` for every block.
 fn for_blocks(cpu: &Cpu, blocks: &Blocks, to: &mut [f32], body: impl Fn(usize, usize, &mut [f32]) + Sync) {
-    let out = SendPtr(to.as_mut_ptr());
+    let out = Disjoint::new(to, blocks.channels);
     cpu.parallel(blocks.len(), |block, _| {
         let (start, rows) = blocks.range(block);
-        let (at, len) = (start * blocks.channels, rows * blocks.channels);
         // SAFETY: blocks are disjoint ranges of rows.
-        body(block, at, unsafe { std::slice::from_raw_parts_mut(out.get().add(at), len) });
+        body(block, start * blocks.channels, unsafe { out.runs(start, rows) });
     });
 }
 
@@ -279,16 +286,7 @@ pub(super) fn products(
         return;
     }
     let repeated = repeat_parameters(parameters, width, work.repeated);
-    let accumulators = SendPtr(work.accumulators.as_mut_ptr());
-    let parts = SendPtr(work.parts.as_mut_ptr());
-    cpu.parallel(blocks.len(), |block, worker| {
-        // SAFETY: a worker has its own accumulators, a block its own parts.
-        let (wide, part) = unsafe {
-            (
-                std::slice::from_raw_parts_mut(accumulators.get().add(2 * worker * width), 2 * width),
-                std::slice::from_raw_parts_mut(parts.get().add(2 * block * c), 2 * c),
-            )
-        };
+    sum_blocks(cpu, blocks, work.accumulators, work.parts, |block, wide, part| {
         let (start, rows) = blocks.range(block);
         let (x, dy) = (&x[start * c..][..rows * c], &dy[start * c..][..rows * c]);
         wide.fill(0.0);
