@@ -24,6 +24,7 @@ mod dataset;
 mod draw;
 mod firing;
 mod layer;
+mod limits;
 mod noise;
 mod prepare;
 mod recording;

@@ -11,6 +11,7 @@ mod least_squares;
 mod peak;
 pub mod problem;
 mod regions;
+mod scene;
 mod svd;
 
 pub use least_squares::LeastSquaresUnmix;
