@@ -92,7 +92,7 @@ impl Gpu {
         let mut options = vec!["--gpu-architecture=sm_90", "--std=c++17", "-default-device"];
         options.extend(defines);
         let image = self.compile(name, text, &options).unwrap_or_else(|error| panic!("{name}: {}", error.log));
-        self.load(&image).expect("the module loads")
+        self.load(&image).unwrap_or_else(|error| panic!("{name}: {error:?} {}", self.emulator.report()))
     }
 
     pub fn load(&self, image: &[u8]) -> Outcome<sys::CUmodule> {
@@ -110,6 +110,11 @@ impl Gpu {
     pub fn empty(&self, bytes: usize) -> u64 {
         // SAFETY: a context is current.
         unsafe { result::malloc_sync(bytes) }.expect("memory")
+    }
+
+    pub fn free(&self, address: u64) {
+        // SAFETY: the caller allocated it and uses it no more.
+        unsafe { result::free_sync(address) }.expect("freed");
     }
 
     pub fn upload<T: Copy>(&self, values: &[T]) -> u64 {

@@ -7,3 +7,4 @@ mod emulator;
 mod gpu;
 
 mod launching;
+mod planted;

@@ -8,6 +8,8 @@
 
 #include "emulated/thread.h"
 
+#include "emulated/block.h"
+
 #include "emulated/math.h"
 
 #include "emulated/atomic.h"

@@ -8,20 +8,15 @@
 
 using namespace emulated;
 
-extern "C" {
-void emulator_copy_async(void* shared, const void* global, unsigned bytes, unsigned valid, const void* site);
-void emulator_copy_commit();
-void emulator_copy_wait(unsigned pending);
-}
-
 namespace {
 
 bool watched(const Machine& machine) { return machine.launch->checked || machine.launch->profiled; }
 
-void perform(Machine& machine, const Copy& copy) {
-    if (watched(machine)) check_access(copy.to, copy.bytes, Access::write, copy.site);
+void perform(Copy& copy) {
+    if (copy.done) return;
     if (copy.valid > 0) std::memcpy(copy.to, copy.from, copy.valid);
     std::memset(copy.to + copy.valid, 0, copy.bytes - copy.valid);
+    copy.done = true;
 }
 
 bool misaligned(const void* address, unsigned bytes) { return reinterpret_cast<uintptr_t>(address) % bytes != 0; }
@@ -39,13 +34,12 @@ void emulator_copy_async(void* shared, const void* global, unsigned bytes, unsig
         report_fatal(kind::OUT_OF_BOUNDS_SHARED, site, format("cp.async to %p, which is not shared memory", shared));
     }
     if (watched(machine) && valid > 0) check_access(global, valid, Access::read, site);
-    Copy copy{static_cast<unsigned char*>(shared), static_cast<const unsigned char*>(global), bytes, valid, site};
-    if (machine.launch->seed != 0 && machine.random() % 2 == 0) {
-        perform(machine, copy);
-    } else {
-        me.copies.waiting.push_back(copy);
-    }
+    // Whenever it happens, from here on nobody may use what lies there, which nothing but a barrier before can ensure.
+    if (watched(machine)) check_access(shared, bytes, Access::write, site);
     if (machine.launch->checked) mark_shared_in_flight(machine, shared, bytes);
+    Copy copy{static_cast<unsigned char*>(shared), static_cast<const unsigned char*>(global), bytes, valid, site, false};
+    if (machine.launch->seed != 0 && machine.random() % 2 == 0) perform(copy);
+    me.copies.waiting.push_back(copy);
 }
 
 void emulator_copy_commit() {
@@ -59,7 +53,12 @@ void emulator_copy_wait(unsigned pending) {
     Copies& copies = self().copies;
     if (copies.ends.size() <= pending) return;
     size_t groups = copies.ends.size() - pending, end = copies.ends[groups - 1];
-    for (size_t i = 0; i < end; ++i) perform(machine, copies.waiting[i]);
+    for (size_t i = 0; i < end; ++i) {
+        Copy& copy = copies.waiting[i];
+        // Written as late as now: others need a barrier behind the wait.
+        if (machine.launch->checked) check_access(copy.to, copy.bytes, Access::write, copy.site);
+        perform(copy);
+    }
     copies.waiting.erase(copies.waiting.begin(), copies.waiting.begin() + static_cast<std::ptrdiff_t>(end));
     copies.ends.erase(copies.ends.begin(), copies.ends.begin() + static_cast<std::ptrdiff_t>(groups));
     for (size_t& other : copies.ends) other -= end;

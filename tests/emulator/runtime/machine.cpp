@@ -69,7 +69,8 @@ Machine& Machine::mine() {
     if (!this_machine) {
         static_cast<void>(&unmap_at_exit);  // constructs it, so that it runs when the thread ends
         constexpr size_t PAGE = 4096;
-        size_t head = (sizeof(Machine) + PAGE - 1) / PAGE * PAGE;
+        // One stack's room is left empty, for what runs over the end of the first.
+        size_t head = (sizeof(Machine) + PAGE - 1) / PAGE * PAGE + STACK_BYTES;
         size_t bytes = head + STACK_BYTES * MOST_THREADS + SHARED_ROOM;
         void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (memory == MAP_FAILED) {

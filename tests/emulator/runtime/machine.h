@@ -7,12 +7,11 @@
 #include <unordered_map>
 #include <vector>
 
-#include "../include/emulated/thread.h"
+#include "../include/emulated/interface.h"
 #undef threadIdx
 #undef blockIdx
 #undef blockDim
 #undef gridDim
-#include "../include/emulated/warp_types.h"
 
 namespace emulated {
 
@@ -35,9 +34,10 @@ struct Copy {
     const unsigned char* from;
     unsigned bytes, valid;
     const void* site;
+    bool done;
 };
 
-// A thread's asynchronous copies that have not happened yet. `ends[g]`: how many of them belong to groups 0..=g.
+// A thread's asynchronous copies that it has not waited for yet. `ends[g]`: how many of them belong to groups 0..=g.
 struct Copies {
     std::vector<Copy> waiting;
     std::vector<size_t> ends;
@@ -145,7 +145,6 @@ struct Machine {
 };
 
 inline Thread& self() { return *static_cast<Thread*>(emulator_thread); }
-inline Machine& machine();
 void thread_exit(Machine& machine, Thread& thread);   // collectives.cpp: nobody may wait for a thread that is gone
 void finish_barrier(Machine& machine, Block& block);  // barrier.cpp
 

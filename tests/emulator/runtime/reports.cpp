@@ -14,7 +14,7 @@ namespace {
 struct Finding {
     const char* kind;
     const void* site;
-    std::string place, text;
+    std::string text;
     Index block, thread;
     unsigned count;
 };
@@ -32,9 +32,9 @@ Findings& findings() {
     return mine;
 }
 
-void add(const char* kind, const void* site, const std::string& place, const std::string& text) {
+void add(const char* kind, const void* site, const std::string& text) {
     for (Finding& finding : findings().list) {
-        if (finding.kind == kind && finding.site == site && finding.place == place) {
+        if (finding.kind == kind && finding.site == site) {
             ++finding.count;
             return;
         }
@@ -45,7 +45,7 @@ void add(const char* kind, const void* site, const std::string& place, const std
         block = emulator_thread->block->index;
         thread = emulator_thread->index;
     }
-    findings().list.push_back({kind, site, place, text, block, thread, 1});
+    findings().list.push_back({kind, site, text, block, thread, 1});
 }
 
 // A path without the folder that the program was compiled in.
@@ -86,12 +86,10 @@ std::string format(const char* pattern, ...) {
     return buffer;
 }
 
-void report(const char* kind, const void* site, const std::string& text) { add(kind, site, "", text); }
-
-void report_at(const char* kind, const std::string& place, const std::string& text) { add(kind, nullptr, shorten(place), text); }
+void report(const char* kind, const void* site, const std::string& text) { add(kind, site, text); }
 
 void report_fatal(const char* kind, const void* site, const std::string& text) {
-    add(kind, site, "", text);
+    add(kind, site, text);
     Machine::mine().abort();
 }
 
@@ -114,7 +112,7 @@ bool same_line(const void* first, const void* second) {
 std::string finish_reports(const Launch& launch) {
     std::string words;
     for (const Finding& finding : findings().list) {
-        std::string place = finding.place.empty() ? place_of(launch, finding.site) : finding.place;
+        std::string place = place_of(launch, finding.site);
         words += format("%s: kernel %s, block (%u,%u,%u), thread (%u,%u,%u), %s: %s", finding.kind, launch.entry->name,
                         finding.block.x, finding.block.y, finding.block.z, finding.thread.x, finding.thread.y,
                         finding.thread.z, place.empty() ? "?" : place.c_str(), finding.text.c_str());

@@ -28,8 +28,6 @@ constexpr const char* TRAP = "trap";
 // Adds a finding of the current thread at `site` (an address in the kernel's code, or null). The same kind at the same place is
 // only counted. The text says what, not where.
 void report(const char* kind, const void* site, const std::string& text);
-// A finding whose file and line are known already.
-void report_at(const char* kind, const std::string& place, const std::string& text);
 // A finding after which the kernel cannot go on.
 [[noreturn]] void report_fatal(const char* kind, const void* site, const std::string& text);
 

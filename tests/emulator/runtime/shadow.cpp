@@ -82,8 +82,10 @@ bool published(const Launch& launch, const Mark& mark, const Block& block) {
 }
 
 // Whether an earlier access and one of `me` now are ordered.
-bool ordered(const Launch& launch, const Block& block, const Thread& me, const Mark& mark, uint8_t bytes, bool atomic) {
+bool ordered(const Launch& launch, const Block& block, const Thread& me, const Mark& mark, uint8_t bytes, bool atomic, bool shared) {
     if (mark.serial < launch.first_serial || !(mark.bytes & bytes)) return true;
+    // What lay in shared memory before was another block's own.
+    if (shared && mark.serial != block.serial) return true;
     if (mark.flags & ATOMIC && atomic) return true;
     if (mark.serial != block.serial) return published(launch, mark, block);
     // Which other blocks is not known any more; a launch that publishes at all gets the benefit of the doubt.
@@ -104,11 +106,11 @@ void report_race(bool shared, const void* site, const Block& block, const Mark& 
     }
 }
 
-void mark_read(const Launch& launch, const Block& block, const Thread& me, Mark& mark, const Mark& now) {
+void mark_read(const Launch& launch, const Block& block, const Thread& me, Mark& mark, const Mark& now, bool shared) {
     bool together = mark.serial == block.serial && mark.epoch == block.epoch && mark.bytes == now.bytes &&
                     !((mark.flags ^ now.flags) & ATOMIC);
     if (!together || (mark.thread == me.linear && !(mark.flags & (SEVERAL_LANES | SEVERAL_WARPS)))) {
-        bool other_blocks = mark.serial >= launch.first_serial && (mark.serial != block.serial || mark.flags & SEVERAL_BLOCKS);
+        bool other_blocks = !shared && mark.serial >= launch.first_serial && (mark.serial != block.serial || mark.flags & SEVERAL_BLOCKS);
         mark = now;
         if (other_blocks) mark.flags |= SEVERAL_BLOCKS;
     } else if (mark.thread / WARP != me.warp) {
@@ -132,9 +134,9 @@ void check_races(Word* words, size_t offset, size_t bytes, Access access, bool s
         uint8_t which = static_cast<uint8_t>((1u << last) - (1u << first));
         Word& record = words[word];
         const char* now = atomic ? "changed atomically" : writes ? "written" : "read";
-        if (!ordered(launch, block, me, record.write, which, atomic)) {
+        if (!ordered(launch, block, me, record.write, which, atomic, shared)) {
             report_race(shared, site, block, record.write, now, record.write.flags & ATOMIC ? "changed" : "wrote");
-        } else if (writes && !ordered(launch, block, me, record.read, which, atomic)) {
+        } else if (writes && !ordered(launch, block, me, record.read, which, atomic, shared)) {
             report_race(shared, site, block, record.read, now, "read");
         }
         Mark mark{block.serial, launch.moment, static_cast<uint16_t>(me.linear), block.epoch, me.warp_epoch, which,
@@ -142,7 +144,7 @@ void check_races(Word* words, size_t offset, size_t bytes, Access access, bool s
         if (writes) {
             record.write = mark;
         } else {
-            mark_read(launch, block, me, record.read, mark);
+            mark_read(launch, block, me, record.read, mark, shared);
         }
     }
 }
@@ -222,7 +224,7 @@ void check_access(const void* address, size_t bytes, Access access, const void* 
 
 using namespace emulated;
 
-extern "C" void emulator_atomic(void* address, size_t bytes, const void* site) {
+void emulator_atomic(void* address, size_t bytes, const void* site) {
     Machine& machine = Machine::mine();
     Launch& launch = *machine.launch;
     Thread& me = self();

@@ -1,8 +1,7 @@
 // Atomic operations. The threads of a launch take turns on one thread of the operating system, so a plain read, change and
 // write cannot be interrupted; the checks are told that the access was atomic.
 #pragma once
-
-extern "C" void emulator_atomic(void* address, size_t bytes, const void* site);
+#include "interface.h"
 
 namespace emulated {
 

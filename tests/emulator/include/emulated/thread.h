@@ -39,12 +39,6 @@ extern "C" {
 // The CUDA thread that the operating system's thread executes now. Kernels read it at every threadIdx: the loader gives it a
 // fixed place (initial-exec), so that no function call is needed.
 extern __thread emulated::ThreadView* emulator_thread __attribute__((tls_model("initial-exec")));
-void emulator_barrier();
-void* emulator_shared(const void* site, size_t bytes, size_t alignment);
-void emulator_fence();
-// Gives way to the other threads; `reason` says in a deadlock's report what the thread was waiting for.
-void emulator_yield(const char* reason);
-void emulator_trap(const char* reason) __attribute__((noreturn));
 }
 
 #define threadIdx (emulator_thread->index)
@@ -52,28 +46,3 @@ void emulator_trap(const char* reason) __attribute__((noreturn));
 #define blockDim (emulator_thread->block->size)
 #define gridDim (emulator_thread->block->grid)
 #define warpSize 32
-
-#define __syncthreads() emulator_barrier()
-#define __threadfence() emulator_fence()
-#define __threadfence_block() emulator_fence()
-#define __trap() emulator_trap("__trap()")
-
-namespace emulated {
-
-template <class T>
-inline T& shared(const void* site) {
-    return *static_cast<T*>(emulator_shared(site, sizeof(T), alignof(T) < 16 ? 16 : alignof(T)));
-}
-
-}  // namespace emulated
-
-// The address of the static variable names the declaration, so that all threads of a block get the same memory for it, in
-// whatever order they come by. As on the device there is one such memory for each instance of a template.
-#define SHARED(type, name, ...)      \
-    static char emulated_site_##name; \
-    type(&name) __VA_ARGS__ = emulated::shared<type __VA_ARGS__>(&emulated_site_##name)
-#define SHARED_DYNAMIC(name) unsigned char* name = emulator_thread->block->dynamic
-
-// A kernel keeps its launch bound in an attribute that only the stand-in for the compiler reads; see compiler/exports.cpp.
-#define KERNEL(...) [[emulated::kernel(__VA_ARGS__)]] static void
-#define __launch_bounds__(...)

@@ -2,14 +2,7 @@
 // them, and then all go on.
 #pragma once
 
-#include "warp_types.h"
-
-extern "C" {
-void emulator_collective(emulated::Collective operation, const char* name, void* operands, unsigned mask, int flags,
-                         const void* site);
-// Reports a lane that reads another one which takes no part.
-void emulator_absent_lane(unsigned lane, unsigned source, unsigned mask);
-}
+#include "interface.h"
 
 namespace emulated {
 
