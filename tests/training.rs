@@ -5,15 +5,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use sarcomere::Result;
-use sarcomere::detector::{self, Detector, DetectorConfig, Stem};
+use sarcomere::detector::{self, Detector, DetectorConfig};
 use sarcomere::device::{Cpu, Device, cpu::Isa};
-use sarcomere::nn::{Stage, Weights};
+use sarcomere::nn::Weights;
 use sarcomere::tensor::{DType, Tensor, TensorFile};
 use sarcomere::train::data::DataMix;
 use sarcomere::train::{
-    DetectorRun, DetectorTask, Figures, Phase, RunOptions, Schedule, Task, TrainingStep, TwitchRun, TwitchTask, run,
+    DetectorRun, DetectorTask, Figures, Phase, RunOptions, Schedule, Task, TrainingStep, TwitchTask, run,
 };
-use sarcomere::twitch::{self, Front, TwitchConfig, TwitchEstimator};
+use sarcomere::twitch::{self, TwitchEstimator};
+
+mod toy;
+
+use toy::{detector_run, small_detector, twitch_run};
 
 fn device(threads: usize) -> Device {
     Device::Cpu(Arc::new(Cpu::with(threads, Isa::detect())))
@@ -23,38 +27,6 @@ fn folder(name: &str) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("training-{name}"));
     let _ = fs::remove_dir_all(&folder);
     folder
-}
-
-fn small_detector() -> DetectorConfig {
-    let lite = DetectorConfig::lite();
-    let mut head = lite.mask_head.clone();
-    if let Some(head) = &mut head {
-        (head.width, head.deconv_width, head.convs) = (4, 4, 1);
-    }
-    let stage = |stride| Stage { blocks: 1, filters: vec![4, 4], stride };
-    DetectorConfig {
-        stem: Stem::NeighbourCorrelation { radii: vec![1, 3], smooth_frames: 5, floor: 0.02, filters: 4, blocks: 1 },
-        stages: vec![stage(1), stage(2), stage(2)],
-        fpn_width: 8,
-        rpn_width: 8,
-        box_head: [8, 8],
-        rois_per_image: 16,
-        proposals_training: 32,
-        proposals_inference: 32,
-        mask_head: head,
-        ..lite
-    }
-}
-
-fn detector_run() -> DetectorRun {
-    DetectorRun { network: small_detector(), batch: 2, validation_recordings: 1, ..DetectorRun::lite(4) }
-}
-
-fn twitch_run() -> TwitchRun {
-    let front =
-        Front::Unmixed { grid: [64, 64], surround: 16, width: 4, kernel: 5, residual_kernel: 3, dilations: vec![1, 2] };
-    let network = TwitchConfig { front, gru: 4, ..TwitchConfig::lite() };
-    TwitchRun { network, batch: 1, detected_share: 0.0, validation_recordings: 1, ..TwitchRun::lite(4) }
 }
 
 fn options(folder: &std::path::Path, resume: bool) -> RunOptions {

@@ -24,7 +24,8 @@ fn planted() -> Vec<Planted> {
     for entry in fs::read_dir(folder).expect("the folder exists").flatten() {
         let text = fs::read_to_string(entry.path()).expect("a text");
         let kind = text.split_once(':').expect("the first line names the kind").0.trim_start_matches("// ").to_owned();
-        let lines = text.lines().enumerate().filter(|(_, line)| line.ends_with("// found")).map(|(i, _)| i + 1).collect();
+        let lines =
+            text.lines().enumerate().filter(|(_, line)| line.ends_with("// found")).map(|(i, _)| i + 1).collect();
         all.push(Planted { name: entry.file_name().to_string_lossy().into_owned(), text, kind, lines });
     }
     all.sort_by(|a, b| a.name.cmp(&b.name));
@@ -84,7 +85,10 @@ fn planted_bugs_are_found_and_their_twins_are_clean() {
 #[test]
 fn every_kind_is_planted() {
     let header = include_str!("../emulator/runtime/reports.h");
-    let kinds = header.lines().filter(|line| line.starts_with("constexpr const char*")).filter_map(|line| line.split('"').nth(1));
+    let kinds = header
+        .lines()
+        .filter(|line| line.starts_with("constexpr const char*"))
+        .filter_map(|line| line.split('"').nth(1));
     let planted = planted();
     let mut count = 0;
     for kind in kinds.filter(|kind| *kind != "stack-overflow") {

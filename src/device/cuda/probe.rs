@@ -23,9 +23,15 @@ const COMPILER_NAMES: [&str; 3] = ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc
 
 /// The version of the driver, or why there is none that will do.
 pub(super) fn driver() -> Result<i32> {
-    static FOUND: OnceLock<std::result::Result<i32, String>> = OnceLock::new();
-    let version = FOUND.get_or_init(find_driver).clone();
-    let version = version.map_err(|message| Error::device(DeviceFault::Absent, message))?;
+    static FOUND: OnceLock<std::result::Result<GetVersion, String>> = OnceLock::new();
+    let absent = |message| Error::device(DeviceFault::Absent, message);
+    let get = FOUND.get_or_init(find_driver).clone().map_err(absent)?;
+    let mut version = 0;
+    // SAFETY: writes one integer.
+    let status = unsafe { get(&mut version) };
+    if status != 0 || version <= 0 {
+        return Err(absent(format!("the NVIDIA driver does not answer (status {status}); reinstall the driver")));
+    }
     if version < NEEDED {
         let message = format!(
             "the NVIDIA driver supports CUDA {}, {} or newer is needed; update the driver, or use --device cpu",
@@ -37,7 +43,9 @@ pub(super) fn driver() -> Result<i32> {
     Ok(version)
 }
 
-fn find_driver() -> std::result::Result<i32, String> {
+type GetVersion = unsafe extern "C" fn(*mut i32) -> i32;
+
+fn find_driver() -> std::result::Result<GetVersion, String> {
     // SAFETY: loading the driver runs its initialisers, as any program that uses a GPU does.
     let library = DRIVER_NAMES.iter().find_map(|name| unsafe { Library::new(*name) }.ok());
     let Some(library) = library else {
@@ -46,22 +54,11 @@ fn find_driver() -> std::result::Result<i32, String> {
             "no NVIDIA driver was found (looked for {names}); install the driver of the GPU, or use --device cpu"
         ));
     };
-    type GetVersion = unsafe extern "C" fn(*mut i32) -> i32;
     // SAFETY: the symbol has this signature in every driver.
-    let get = unsafe { library.get::<GetVersion>(b"cuDriverGetVersion\0") };
-    let mut version = 0;
-    let status = match get {
-        // SAFETY: writes one integer.
-        Ok(get) => unsafe { get(&mut version) },
-        Err(_) => 1,
-    };
+    let get = unsafe { library.get::<GetVersion>(b"cuDriverGetVersion\0") }.map(|symbol| *symbol);
     // Stays loaded: cudarc finds it by the same name.
     std::mem::forget(library);
-    if status == 0 && version > 0 {
-        Ok(version)
-    } else {
-        Err(format!("the NVIDIA driver library does not answer (status {status}); reinstall the driver"))
-    }
+    get.map_err(|error| format!("the NVIDIA driver library is not one ({error}); reinstall the driver"))
 }
 
 /// Makes the kernel compiler (NVRTC) available to cudarc: by name, else from the places where it is usually put.

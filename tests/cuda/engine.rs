@@ -1,0 +1,79 @@
+//! Plans on the GPU: captured, replayed, without a read in between.
+
+use sarcomere::{Device, Result};
+
+use crate::support::{Small, device, emulator, gpu, ramp};
+
+#[test]
+fn a_plan_is_captured_once_and_replayed() -> Result<()> {
+    let Some(emulator) = emulator() else { return Ok(()) };
+    let small = Small::new()?;
+    let (mut gpu, mut cpu) = (small.executor(&device(gpu()?))?, small.executor(&Device::cpu())?);
+    let before = emulator.counters();
+    for slope in [1.0, 2.0, -3.0] {
+        assert_eq!(small.run(&mut gpu, slope)?, small.run(&mut cpu, slope)?, "slope {slope}");
+    }
+    let done = emulator.counters().since(&before);
+    assert_eq!((done.graph_launches, done.launches), (3, 9), "three nodes, replayed three times: {done:?}");
+    assert_eq!((done.allocations, done.compilations), (0, 0), "nothing is made anew: {done:?}");
+    Ok(())
+}
+
+#[test]
+fn nothing_is_read_back_in_a_run() -> Result<()> {
+    let Some(emulator) = emulator() else { return Ok(()) };
+    let small = Small::new()?;
+    let mut executor = small.executor(&device(gpu()?))?;
+    small.run(&mut executor, 1.0)?;
+    let before = emulator.counters();
+    for slope in [2.0, 3.0] {
+        executor.run(&[(small.a, &ramp(slope)?), (small.b, &ramp(slope)?)])?;
+    }
+    let done = emulator.counters().since(&before);
+    assert_eq!((done.to_host, done.to_device, done.graph_launches), (0, 4, 2), "{done:?}");
+    // Read once, however often it is asked for.
+    executor.output(small.y)?;
+    executor.output(small.y)?;
+    assert_eq!(emulator.counters().since(&before).to_host, 1);
+    Ok(())
+}
+
+#[test]
+fn step_by_step_gives_the_bits_of_the_replay() -> Result<()> {
+    let Some(emulator) = emulator() else { return Ok(()) };
+    let small = Small::new()?;
+    let shared = device(gpu()?);
+    let replayed = small.run(&mut small.executor(&shared)?, 1.7)?;
+    for seed in 0..8 {
+        emulator.seed(seed);
+        let mut watched = small.executor(&shared)?;
+        watched.check_finite(true);
+        watched.start_profile();
+        assert_eq!(small.run(&mut watched, 1.7)?, replayed, "schedule {seed}");
+        assert_eq!(watched.profile().len(), 3);
+    }
+    Ok(())
+}
+
+#[test]
+fn variables_are_set_and_read() -> Result<()> {
+    let Some(_) = emulator() else { return Ok(()) };
+    let small = Small::new()?;
+    let mut executor = small.executor(&device(gpu()?))?;
+    assert_eq!(executor.get("v")?.bytes(), ramp(0.3)?.bytes());
+    let first = small.run(&mut executor, 1.0)?;
+    executor.set("v", &ramp(5.0)?)?;
+    assert_ne!(small.run(&mut executor, 1.0)?, first);
+    executor.set("v", &ramp(0.3)?)?;
+    assert_eq!(small.run(&mut executor, 1.0)?, first);
+    Ok(())
+}
+
+#[test]
+fn a_device_is_described_and_counted() -> Result<()> {
+    let Some(_) = emulator() else { return Ok(()) };
+    let text = device(gpu()?).describe();
+    assert!(text.starts_with("cuda:0 (") && text.contains("sm_90") && text.contains("13.0"), "{text}");
+    assert_eq!(sarcomere::device::cuda::Cuda::count()?, 1);
+    Ok(())
+}

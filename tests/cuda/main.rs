@@ -1,0 +1,14 @@
+//! The engine on a GPU, emulated: plans captured and replayed, compiled kernels kept and damaged, everything that can fail.
+#![cfg(feature = "cuda")]
+
+mod cache;
+mod engine;
+mod faults;
+mod networks;
+mod support;
+
+#[path = "../toy/mod.rs"]
+mod toy;
+
+#[path = "../emulator/mod.rs"]
+mod emulator;
