@@ -25,7 +25,7 @@ fn train<T: Task>(task: &mut T) -> Result<Trained> {
     for step in 0..STEPS {
         figures.push(task.step(step)?);
     }
-    let executor = task.executor();
+    let executor = task.training().executor();
     let names: Vec<String> = executor.graph().variables().iter().map(|(name, _)| (*name).to_owned()).collect();
     let variables = names.into_iter().map(|name| Ok((name.clone(), executor.get(&name)?.bytes().to_vec())));
     Ok(Trained { figures, variables: variables.collect::<Result<_>>()? })
