@@ -58,10 +58,30 @@ __device__ __forceinline__ void copy_wait() {
 #endif
 }
 
-// Four floats at a multiple of 16 bytes. PTX: ld.v4.f32, st.v4.f32.
-__device__ __forceinline__ float4 load4(const float* address) { return *reinterpret_cast<const float4*>(address); }
-__device__ __forceinline__ void store4(float* address, float4 value) { *reinterpret_cast<float4*>(address) = value; }
+// Any 16 bytes at a multiple of 16, in one access. PTX: ld.v4.b32, st.v4.b32.
+template <class T>
+__device__ __forceinline__ T load_vector(const void* address) {
+    static_assert(sizeof(T) == 16, "one access has 16 bytes");
+#ifdef EMULATED
+    return emulated::load_vector<T>(address);
+#else
+    return *static_cast<const T*>(address);
+#endif
+}
+template <class T>
+__device__ __forceinline__ void store_vector(void* address, T value) {
+    static_assert(sizeof(T) == 16, "one access has 16 bytes");
+#ifdef EMULATED
+    emulated::store_vector(address, value);
+#else
+    *static_cast<T*>(address) = value;
+#endif
+}
 
-// Eight bf16 (or any 16 bytes) at a multiple of 16 bytes.
-__device__ __forceinline__ uint4 load16(const void* address) { return *static_cast<const uint4*>(address); }
-__device__ __forceinline__ void store16(void* address, uint4 value) { *static_cast<uint4*>(address) = value; }
+// Four floats.
+__device__ __forceinline__ float4 load4(const float* address) { return load_vector<float4>(address); }
+__device__ __forceinline__ void store4(float* address, float4 value) { store_vector(address, value); }
+
+// Eight bf16, or whatever 16 bytes hold.
+__device__ __forceinline__ uint4 load16(const void* address) { return load_vector<uint4>(address); }
+__device__ __forceinline__ void store16(void* address, uint4 value) { store_vector(address, value); }

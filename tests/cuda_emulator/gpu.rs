@@ -22,6 +22,21 @@ pub enum Arg {
     Pointer(u64),
     Int(i32),
     Float(f32),
+    Pair([u32; 2]),
+    Words([u32; 4]),
+}
+
+impl Arg {
+    /// The argument's bytes at the front.
+    fn words(&self) -> [u32; 4] {
+        match *self {
+            Self::Pointer(address) => [address as u32, (address >> 32) as u32, 0, 0],
+            Self::Int(value) => [value as u32, 0, 0, 0],
+            Self::Float(value) => [value.to_bits(), 0, 0, 0],
+            Self::Pair([low, high]) => [low, high, 0, 0],
+            Self::Words(words) => words,
+        }
+    }
 }
 
 /// What did not compile says why.
@@ -145,15 +160,8 @@ impl Gpu {
         shared: u32,
         args: &[Arg],
     ) -> Outcome<()> {
-        let mut words: Vec<u64> = args
-            .iter()
-            .map(|arg| match arg {
-                Arg::Pointer(address) => *address,
-                Arg::Int(value) => u64::from(*value as u32),
-                Arg::Float(value) => u64::from(value.to_bits()),
-            })
-            .collect();
-        let mut pointers: Vec<*mut c_void> = words.iter_mut().map(|word| std::ptr::from_mut(word).cast()).collect();
+        let mut values: Vec<[u32; 4]> = args.iter().map(|arg| arg.words()).collect();
+        let mut pointers: Vec<*mut c_void> = values.iter_mut().map(|value| std::ptr::from_mut(value).cast()).collect();
         // SAFETY: the tests pass what their kernels take.
         unsafe { result::launch_kernel(kernel, grid, block, shared, stream, &mut pointers) }.map_err(|error| error.0)
     }

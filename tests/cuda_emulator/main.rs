@@ -6,5 +6,7 @@
 mod emulator;
 mod gpu;
 
-mod launching;
+mod driver;
 mod planted;
+mod primitives;
+mod profile;

@@ -17,4 +17,17 @@ EMULATED_UNCHECKED static inline void ldmatrix(const void* site, Collective oper
     emulator_collective(operation, name, &operands, 0xffffffffu, 0, site);
 }
 
+// 16 bytes in one access, which the compiler cannot take apart: the profile counts it as the device does.
+typedef unsigned Vector __attribute__((vector_size(16), may_alias));
+
+template <class T>
+EMULATED_INLINE T load_vector(const void* address) {
+    return bits<T>(*static_cast<const Vector*>(address));
+}
+
+template <class T>
+EMULATED_INLINE void store_vector(void* address, T value) {
+    *static_cast<Vector*>(address) = bits<Vector>(value);
+}
+
 }  // namespace emulated
