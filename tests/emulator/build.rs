@@ -18,7 +18,7 @@ const DRIVER: &str = "libcuda.so.1";
 const COMPILER: &str = "libnvrtc.so.13";
 /// cudarc asks for these names first; a machine may have a real library behind them.
 const ALIASES: [(&str, &str); 2] = [("libcuda.so", DRIVER), ("libnvrtc.so", COMPILER)];
-const FLAGS: [&str; 6] = ["-std=c++17", "-O2", "-g1", "-fPIC", "-Wall", "-Wextra"];
+const FLAGS: [&str; 7] = ["-std=c++17", "-O2", "-g1", "-fPIC", "-fno-semantic-interposition", "-Wall", "-Wextra"];
 
 pub fn build() -> Result<Built, String> {
     if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {

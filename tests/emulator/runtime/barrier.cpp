@@ -39,8 +39,8 @@ void thread_exit(Machine& machine, Thread& thread) {
 using namespace emulated;
 
 void emulator_barrier() {
-    Machine& machine = Machine::mine();
     Thread& me = self();
+    Machine& machine = *me.machine;
     Block& block = machine.block;
     me.site = __builtin_return_address(0);
     if (block.live < block.threads) {

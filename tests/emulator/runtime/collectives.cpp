@@ -46,8 +46,8 @@ Group* find_group(Warp& warp, const Thread& me, Collective operation, const char
 
 void emulator_collective(Collective operation, const char* name, void* operands, unsigned mask, int flags,
                          const void* site) {
-    Machine& machine = Machine::mine();
     Thread& me = self();
+    Machine& machine = *me.machine;
     Warp& warp = machine.block.warps[me.warp];
     me.site = site;
     check_mask(warp, me, name, mask);

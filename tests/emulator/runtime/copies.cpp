@@ -24,8 +24,8 @@ bool misaligned(const void* address, unsigned bytes) { return reinterpret_cast<u
 }  // namespace
 
 void emulator_copy_async(void* shared, const void* global, unsigned bytes, unsigned valid, const void* site) {
-    Machine& machine = Machine::mine();
     Thread& me = self();
+    Machine& machine = *me.machine;
     if (misaligned(shared, bytes) || misaligned(global, bytes)) {
         report_fatal(kind::MISALIGNED, site,
                      format("cp.async of %u bytes from %p to %p: both must be multiples of it", bytes, global, shared));
@@ -36,7 +36,7 @@ void emulator_copy_async(void* shared, const void* global, unsigned bytes, unsig
     if (watched(machine) && valid > 0) check_access(global, valid, Access::read, site);
     // Whenever it happens, from here on nobody may use what lies there, which nothing but a barrier before can ensure.
     if (watched(machine)) check_access(shared, bytes, Access::write, site);
-    if (machine.launch->checked) mark_shared_in_flight(machine, shared, bytes);
+    if (machine.launch->checked) mark_shared(machine, machine.shared_offset(shared), bytes, UNINITIALISED);
     Copy copy{static_cast<unsigned char*>(shared), static_cast<const unsigned char*>(global), bytes, valid, site, false};
     if (machine.launch->seed != 0 && machine.random() % 2 == 0) perform(copy);
     me.copies.waiting.push_back(copy);
@@ -49,7 +49,7 @@ void emulator_copy_commit() {
 
 // All but the last `pending` groups are done when it returns.
 void emulator_copy_wait(unsigned pending) {
-    Machine& machine = Machine::mine();
+    Machine& machine = *self().machine;
     Copies& copies = self().copies;
     if (copies.ends.size() <= pending) return;
     size_t groups = copies.ends.size() - pending, end = copies.ends[groups - 1];

@@ -57,7 +57,7 @@ void emulator_matrix_row(const void* row, const void* site) {
     if (reinterpret_cast<uintptr_t>(row) % 16 != 0) {
         report_fatal(kind::MISALIGNED, site, format("ldmatrix from %p: rows must be multiples of 16", row));
     }
-    const Machine& machine = Machine::mine();
+    const Machine& machine = *self().machine;
     if (machine.shared_offset(row) > SHARED_ROOM - 16) {
         report_fatal(kind::OUT_OF_BOUNDS_SHARED, site, format("ldmatrix from %p, which is not shared memory", row));
     }

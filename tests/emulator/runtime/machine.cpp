@@ -45,7 +45,8 @@ struct Unmap {
     ~Unmap() {
         if (!this_machine) return;
         char* begin = reinterpret_cast<char*>(this_machine);
-        size_t bytes = static_cast<size_t>(this_machine->end - begin);
+        size_t bytes = static_cast<size_t>(this_machine->end - begin) + SHARED_ROOM;
+        release_shadow(this_machine->shared_shadow, SHARED_ROOM);
         this_machine->~Machine();
         munmap(begin, bytes);
         this_machine = nullptr;
@@ -82,6 +83,7 @@ Machine& Machine::mine() {
         // Shared memory lies behind `end`: it is the kernel's, not the emulator's.
         this_machine->end = this_machine->stacks + STACK_BYTES * MOST_THREADS;
         this_machine->shared = reinterpret_cast<unsigned char*>(const_cast<char*>(this_machine->end));
+        this_machine->shared_shadow = reserve_shadow(SHARED_ROOM);
     }
     return *this_machine;
 }
@@ -132,6 +134,7 @@ void Machine::prepare(Thread& thread, unsigned linear) {
     thread.index = {linear % size.x, linear / size.x % size.y, linear / (size.x * size.y)};
     thread.lane = linear % WARP;
     thread.block = &block;
+    thread.machine = this;
     thread.linear = linear;
     thread.warp = linear / WARP;
     thread.warp_epoch = 0;
@@ -239,8 +242,8 @@ void Machine::report_deadlock() {
 using namespace emulated;
 
 void emulator_yield(const char* reason) {
-    Machine& machine = Machine::mine();
     Thread& me = self();
+    Machine& machine = *me.machine;
     me.waiting_for = reason;
     me.site = __builtin_return_address(0);
     // Every live thread has given way many times and none did anything else: nothing will change any more.

@@ -44,6 +44,7 @@ struct Copies {
 };
 
 struct Thread : ThreadView {
+    Machine* machine;
     void* stack_pointer;
     unsigned linear, warp;
     uint16_t warp_epoch;  // collectives that order memory, seen by this thread
@@ -52,6 +53,13 @@ struct Thread : ThreadView {
     const char* waiting_for;  // in a deadlock's report
     const void* site;
     Copies copies;
+};
+
+// What the checks know about a range of memory: a state for each byte, accesses for each word. See shadow.cpp.
+struct Word;
+struct Shadow {
+    uint8_t* bytes;
+    Word* words;
 };
 
 // Lanes that meet in one collective.
@@ -117,6 +125,8 @@ struct Machine {
     unsigned ready_first, ready_count;
     unsigned idle;  // threads in a row that only gave way
     unsigned char* shared;
+    Shadow shared_shadow;
+    size_t watched_end;  // the shadow is empty from here on
     char* stacks;
     const char* end;
 

@@ -94,8 +94,8 @@ void count_sectors(const Request& request, Sum& sum) {
 }  // namespace
 
 void profile_access(const void* address, size_t bytes, bool write, const void* site) {
-    const Machine& machine = Machine::mine();
     const Thread& me = self();
+    const Machine& machine = *me.machine;
     size_t offset = machine.shared_offset(address);
     bool shared = offset < SHARED_ROOM;
     if (!shared) offset = arena_offset(address);

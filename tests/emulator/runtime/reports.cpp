@@ -90,7 +90,7 @@ void report(const char* kind, const void* site, const std::string& text) { add(k
 
 void report_fatal(const char* kind, const void* site, const std::string& text) {
     add(kind, site, text);
-    Machine::mine().abort();
+    self().machine->abort();
 }
 
 void begin_reports() { findings().list.clear(); }
@@ -105,7 +105,7 @@ std::string place_of(const Launch& launch, const void* site) {
 }
 
 bool same_line(const void* first, const void* second) {
-    const Launch& launch = *Machine::mine().launch;
+    const Launch& launch = *self().machine->launch;
     return place_of(launch, first) == place_of(launch, second);
 }
 

@@ -20,6 +20,7 @@ namespace emulated {
 
 namespace {
 
+// One access: whose, and when.
 struct Mark {
     uint32_t serial;  // of the block; 0: nobody
     uint32_t moment;  // of the launch
@@ -29,14 +30,13 @@ struct Mark {
 };
 enum : uint8_t { ATOMIC = 1, SEVERAL_LANES = 2, SEVERAL_WARPS = 4, SEVERAL_BLOCKS = 8 };
 
+}  // namespace
+
 struct Word {
     Mark write, read;
 };
 
-struct Shadow {
-    uint8_t* bytes;
-    Word* words;
-};
+namespace {
 
 void* reserve(size_t bytes) {
     void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -47,27 +47,9 @@ void* reserve(size_t bytes) {
     return memory;
 }
 
-Shadow reserve_shadow(size_t bytes) {
-    return {static_cast<uint8_t*>(reserve(bytes)), static_cast<Word*>(reserve(bytes / 4 * sizeof(Word)))};
-}
-
 unsigned char* const arena_begin = static_cast<unsigned char*>(reserve(ARENA_BYTES));
-const Shadow device_shadow = reserve_shadow(ARENA_BYTES);
-
-// Shared memory's shadow, one for each thread of the operating system.
-struct SharedShadow {
-    Shadow shadow = reserve_shadow(SHARED_ROOM);
-    size_t allowed_end = 0;  // nothing is allowed beyond
-    ~SharedShadow() {
-        munmap(shadow.bytes, SHARED_ROOM);
-        munmap(shadow.words, SHARED_ROOM / 4 * sizeof(Word));
-    }
-};
-
-SharedShadow& of_shared() {
-    static thread_local SharedShadow shadow;
-    return shadow;
-}
+const Shadow device_shadow{static_cast<uint8_t*>(reserve(ARENA_BYTES)),
+                           static_cast<Word*>(reserve(ARENA_BYTES / 4 * sizeof(Word)))};
 
 std::atomic<uint32_t> next_serial{1};
 
@@ -82,12 +64,12 @@ bool published(const Launch& launch, const Mark& mark, const Block& block) {
 }
 
 // Whether an earlier access and one of `me` now are ordered.
-bool ordered(const Launch& launch, const Block& block, const Thread& me, const Mark& mark, uint8_t bytes, bool atomic, bool shared) {
+inline bool ordered(const Launch& launch, const Block& block, const Thread& me, const Mark& mark, uint8_t bytes, bool atomic,
+                    bool shared) {
     if (mark.serial < launch.first_serial || !(mark.bytes & bytes)) return true;
-    // What lay in shared memory before was another block's own.
-    if (shared && mark.serial != block.serial) return true;
     if (mark.flags & ATOMIC && atomic) return true;
-    if (mark.serial != block.serial) return published(launch, mark, block);
+    // What lay in shared memory before was another block's own.
+    if (mark.serial != block.serial) return shared || published(launch, mark, block);
     // Which other blocks is not known any more; a launch that publishes at all gets the benefit of the doubt.
     if (mark.flags & SEVERAL_BLOCKS && (launch.releases.empty() || block.acquired == 0)) return false;
     if (mark.epoch != block.epoch) return true;
@@ -106,7 +88,7 @@ void report_race(bool shared, const void* site, const Block& block, const Mark& 
     }
 }
 
-void mark_read(const Launch& launch, const Block& block, const Thread& me, Mark& mark, const Mark& now, bool shared) {
+inline void mark_read(const Launch& launch, const Block& block, const Thread& me, Mark& mark, const Mark& now, bool shared) {
     bool together = mark.serial == block.serial && mark.epoch == block.epoch && mark.bytes == now.bytes &&
                     !((mark.flags ^ now.flags) & ATOMIC);
     if (!together || (mark.thread == me.linear && !(mark.flags & (SEVERAL_LANES | SEVERAL_WARPS)))) {
@@ -122,34 +104,48 @@ void mark_read(const Launch& launch, const Block& block, const Thread& me, Mark&
     }
 }
 
-void check_races(Word* words, size_t offset, size_t bytes, Access access, bool shared, const void* site) {
-    const Thread& me = self();
-    const Machine& machine = Machine::mine();
+inline void check_word(const Machine& machine, const Thread& me, Word& word, uint8_t bytes, Access access, bool shared,
+                       const void* site) {
     const Launch& launch = *machine.launch;
     const Block& block = machine.block;
     const bool atomic = access == Access::atomic, writes = access != Access::read;
-    for (size_t word = offset / 4; word <= (offset + bytes - 1) / 4; ++word) {
-        size_t first = word * 4 < offset ? offset - word * 4 : 0;
-        size_t last = word * 4 + 4 > offset + bytes ? offset + bytes - word * 4 : 4;
-        uint8_t which = static_cast<uint8_t>((1u << last) - (1u << first));
-        Word& record = words[word];
-        const char* now = atomic ? "changed atomically" : writes ? "written" : "read";
-        if (!ordered(launch, block, me, record.write, which, atomic, shared)) {
-            report_race(shared, site, block, record.write, now, record.write.flags & ATOMIC ? "changed" : "wrote");
-        } else if (writes && !ordered(launch, block, me, record.read, which, atomic, shared)) {
-            report_race(shared, site, block, record.read, now, "read");
-        }
-        Mark mark{block.serial, launch.moment, static_cast<uint16_t>(me.linear), block.epoch, me.warp_epoch, which,
-                  static_cast<uint8_t>(atomic ? ATOMIC : 0)};
-        if (writes) {
-            record.write = mark;
-        } else {
-            mark_read(launch, block, me, record.read, mark, shared);
-        }
+    const char* now = atomic ? "changed atomically" : writes ? "written" : "read";
+    if (!ordered(launch, block, me, word.write, bytes, atomic, shared)) {
+        report_race(shared, site, block, word.write, now, word.write.flags & ATOMIC ? "changed" : "wrote");
+    } else if (writes && !ordered(launch, block, me, word.read, bytes, atomic, shared)) {
+        report_race(shared, site, block, word.read, now, "read");
+    }
+    Mark mark{block.serial, launch.moment, static_cast<uint16_t>(me.linear), block.epoch, me.warp_epoch, bytes,
+              static_cast<uint8_t>(atomic ? ATOMIC : 0)};
+    if (writes) {
+        word.write = mark;
+    } else {
+        mark_read(launch, block, me, word.read, mark, shared);
     }
 }
 
-// Bounds and initialisation. Out of bounds ends the launch: the access must not happen.
+void check_races(const Machine& machine, const Thread& me, Word* words, size_t offset, size_t bytes, Access access, bool shared,
+                 const void* site) {
+    for (size_t end = offset + bytes; offset < end;) {
+        size_t word = offset / 4, first = offset % 4, last = end - word * 4 < 4 ? end - word * 4 : 4;
+        check_word(machine, me, words[word], static_cast<uint8_t>((1u << last) - (1u << first)), access, shared, site);
+        offset = word * 4 + 4;
+    }
+}
+
+// Whether all are INITIALISED.
+inline bool all_initialised(const uint8_t* states, size_t bytes) {
+    constexpr uint64_t ALL = 0x0202020202020202;
+    uint64_t word = ALL;
+    switch (bytes) {
+        case 1: case 2: case 4: case 8: break;
+        default: return false;
+    }
+    std::memcpy(&word, states, bytes);
+    return word == ALL;
+}
+
+// Bounds and initialisation, byte by byte. Out of bounds ends the launch: the access must not happen.
 void check_bytes(uint8_t* states, size_t bytes, Access access, bool shared, const void* address, const void* site) {
     const char* what = access == Access::read ? "read" : "write";
     for (size_t i = 0; i < bytes; ++i) {
@@ -185,24 +181,22 @@ void copy_marks(const void* to, const void* from, size_t bytes) {
     std::memmove(device_shadow.bytes + arena_offset(to), device_shadow.bytes + arena_offset(from), bytes);
 }
 
-void forbid_shared() {
-    SharedShadow& shared = of_shared();
-    std::memset(shared.shadow.bytes, FORBIDDEN, shared.allowed_end);
-    shared.allowed_end = 0;
+Shadow reserve_shadow(size_t bytes) {
+    return {static_cast<uint8_t*>(reserve(bytes)), static_cast<Word*>(reserve(bytes / 4 * sizeof(Word)))};
 }
 
-void allow_shared(size_t offset, size_t bytes) {
-    SharedShadow& shared = of_shared();
-    std::memset(shared.shadow.bytes + offset, UNINITIALISED, bytes);
-    shared.allowed_end = offset + bytes;
+void release_shadow(const Shadow& shadow, size_t bytes) {
+    munmap(shadow.bytes, bytes);
+    munmap(shadow.words, bytes / 4 * sizeof(Word));
 }
 
-void mark_shared_in_flight(Machine& machine, const void* address, size_t bytes) {
-    std::memset(of_shared().shadow.bytes + machine.shared_offset(address), UNINITIALISED, bytes);
+void mark_shared(Machine& machine, size_t offset, size_t bytes, Bytes state) {
+    std::memset(machine.shared_shadow.bytes + offset, state, bytes);
 }
 
 void check_access(const void* address, size_t bytes, Access access, const void* site) {
-    Machine& machine = Machine::mine();
+    const Thread& me = self();
+    const Machine& machine = *me.machine;
     const Launch& launch = *machine.launch;
     size_t offset = machine.shared_offset(address);
     bool shared = offset < SHARED_ROOM;
@@ -215,9 +209,10 @@ void check_access(const void* address, size_t bytes, Access access, const void* 
     }
     if (launch.profiled) profile_access(address, bytes, access != Access::read, site);
     if (!launch.checked) return;
-    const Shadow& shadow = shared ? of_shared().shadow : device_shadow;
-    check_bytes(shadow.bytes + offset, bytes, access, shared, address, site);
-    check_races(shadow.words, offset, bytes, access, shared, site);
+    const Shadow& shadow = shared ? machine.shared_shadow : device_shadow;
+    uint8_t* states = shadow.bytes + offset;
+    if (!all_initialised(states, bytes)) check_bytes(states, bytes, access, shared, address, site);
+    check_races(machine, me, shadow.words, offset, bytes, access, shared, site);
 }
 
 }  // namespace emulated
@@ -225,9 +220,9 @@ void check_access(const void* address, size_t bytes, Access access, const void* 
 using namespace emulated;
 
 void emulator_atomic(void* address, size_t bytes, const void* site) {
-    Machine& machine = Machine::mine();
-    Launch& launch = *machine.launch;
     Thread& me = self();
+    Machine& machine = *me.machine;
+    Launch& launch = *machine.launch;
     if (reinterpret_cast<uintptr_t>(address) % bytes != 0) {
         report_fatal(kind::MISALIGNED, site, format("atomic operation on %zu bytes at %p", bytes, address));
     }

@@ -20,12 +20,13 @@ void mark_device(const void* address, size_t bytes, Bytes state);
 // Copies it, as a copy from device to device does.
 void copy_marks(const void* to, const void* from, size_t bytes);
 
-// Shared memory of the block that runs on this machine.
-void forbid_shared();
-void allow_shared(size_t offset, size_t bytes);
+// Of the shared memory of the block that runs on this machine.
+void mark_shared(Machine& machine, size_t offset, size_t bytes, Bytes state);
 void begin_shared(Machine& machine, size_t dynamic_bytes);
-// An asynchronous copy is on its way there: what lies there now may not be read any more.
-void mark_shared_in_flight(Machine& machine, const void* address, size_t bytes);
+
+// Reserves what watching so many bytes needs.
+Shadow reserve_shadow(size_t bytes);
+void release_shadow(const Shadow& shadow, size_t bytes);
 
 // Numbers for the blocks of a launch, never used before.
 uint32_t reserve_serials(uint32_t blocks);

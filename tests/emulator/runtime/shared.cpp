@@ -19,7 +19,10 @@ size_t place(Machine& machine, size_t bytes) {
         report_fatal(kind::STATIC_SHARED, nullptr, format("%zu bytes of shared memory are more than any device has", end));
     }
     std::memset(machine.shared + offset, 0xff, bytes);
-    if (machine.launch->checked) allow_shared(offset, bytes);
+    if (machine.launch->checked) {
+        mark_shared(machine, offset, bytes, UNINITIALISED);
+        machine.watched_end = offset + bytes;
+    }
     block.used = end;
     return offset;
 }
@@ -28,7 +31,8 @@ size_t place(Machine& machine, size_t bytes) {
 
 void begin_shared(Machine& machine, size_t dynamic_bytes) {
     machine.block.used = 0;
-    if (machine.launch->checked) forbid_shared();
+    mark_shared(machine, 0, machine.watched_end, FORBIDDEN);
+    machine.watched_end = 0;
     if (dynamic_bytes > 0) place(machine, dynamic_bytes);
 }
 
@@ -37,7 +41,7 @@ void begin_shared(Machine& machine, size_t dynamic_bytes) {
 using namespace emulated;
 
 void* emulator_shared(const void* site, size_t bytes, size_t alignment) {
-    Machine& machine = Machine::mine();
+    Machine& machine = *self().machine;
     Block& block = machine.block;
     for (const Variable& variable : block.variables) {
         if (variable.site == site) return machine.shared + variable.offset;
