@@ -12,6 +12,8 @@ pub struct Built {
     pub driver: PathBuf,
     pub compiler: PathBuf,
     pub aliases: Vec<PathBuf>,
+    /// Held, shared, while the libraries are in use.
+    pub lock: fs::File,
 }
 
 const DRIVER: &str = "libcuda.so.1";
@@ -45,20 +47,35 @@ pub fn build() -> Result<Built, String> {
     }
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("emulator-{:016x}", hasher.finish()));
     fs::create_dir_all(&home).map_err(|error| format!("{}: {error}", home.display()))?;
-    let built = Built {
-        driver: home.join(DRIVER),
-        compiler: home.join(COMPILER),
-        aliases: ALIASES.iter().map(|(name, _)| home.join(name)).collect(),
-    };
-    // One process builds; the others wait for it. The lock goes with the file handle.
+    // One process builds; the others wait for it.
     let lock = fs::File::create(home.join("lock")).map_err(|error| error.to_string())?;
     lock.lock().map_err(|error| error.to_string())?;
     let done = home.join("done");
     if !done.exists() {
+        remove_unused(&home);
         compile(&cxx, &root, &home, &sources)?;
         fs::write(done, "").map_err(|error| error.to_string())?;
     }
-    Ok(built)
+    lock.lock_shared().map_err(|error| error.to_string())?;
+    Ok(Built {
+        driver: home.join(DRIVER),
+        compiler: home.join(COMPILER),
+        aliases: ALIASES.iter().map(|(name, _)| home.join(name)).collect(),
+        lock,
+    })
+}
+
+/// Removes what earlier states of the sources left, where no process has it loaded.
+fn remove_unused(home: &Path) {
+    let siblings = home.parent().and_then(|folder| fs::read_dir(folder).ok()).into_iter().flatten().flatten();
+    for other in siblings.map(|entry| entry.path()) {
+        let ours = other.file_name().is_some_and(|name| name.to_string_lossy().starts_with("emulator-"));
+        let unused = |file: fs::File| file.try_lock().is_ok();
+        if ours && other != home && fs::File::open(other.join("lock")).is_ok_and(unused) {
+            // What cannot be removed only takes space.
+            let _ = fs::remove_dir_all(other);
+        }
+    }
 }
 
 fn compile(cxx: &str, root: &Path, home: &Path, sources: &[PathBuf]) -> Result<(), String> {

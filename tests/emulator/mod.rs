@@ -107,6 +107,7 @@ pub struct Emulator {
     driver: Library,
     compiler: Library,
     aliases: Vec<Library>,
+    in_use: std::fs::File,
 }
 
 impl Emulator {
@@ -134,7 +135,7 @@ impl Emulator {
         let driver = open(&built.driver)?;
         let compiler = open(&built.compiler)?;
         let aliases = built.aliases.iter().map(|path| open(path)).collect::<Result<_, _>>()?;
-        Ok(Self { driver, compiler, aliases })
+        Ok(Self { driver, compiler, aliases, in_use: built.lock })
     }
 
     /// Chooses the order in which threads and blocks run, and when asynchronous copies happen. 0: in order, as late as allowed.

@@ -135,7 +135,6 @@ void* allocate(size_t bytes);
 bool release(void* address);
 // Whether the range lies in one allocation.
 bool allocated(CUdeviceptr address, size_t bytes);
-bool pinned(const void* address);
 
 Context* current_context();
 // Attributes of the device by the driver's numbers.

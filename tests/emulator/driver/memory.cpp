@@ -90,14 +90,6 @@ bool allocated(CUdeviceptr address, size_t bytes) {
     return offset <= found->first + found->second && bytes <= found->first + found->second - offset;
 }
 
-bool pinned(const void* address) {
-    std::lock_guard<std::mutex> lock(mutex);
-    auto next = pinned_parts.upper_bound(address);
-    if (next == pinned_parts.begin()) return false;
-    auto found = std::prev(next);
-    return static_cast<const char*>(address) < static_cast<const char*>(found->first) + found->second;
-}
-
 namespace {
 
 unsigned char* bytes_at(CUdeviceptr address) { return reinterpret_cast<unsigned char*>(address); }

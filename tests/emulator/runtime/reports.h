@@ -21,6 +21,8 @@ constexpr const char* BAD_MASK = "bad-mask";
 constexpr const char* MISALIGNED = "misaligned";
 constexpr const char* SHIFT = "shift";
 constexpr const char* STATIC_SHARED = "static-shared-memory";
+constexpr const char* DIVISION = "division-by-zero";
+constexpr const char* ILLEGAL_ADDRESS = "illegal-address";
 constexpr const char* STACK = "stack-overflow";
 constexpr const char* TRAP = "trap";
 }  // namespace kind

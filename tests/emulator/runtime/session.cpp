@@ -4,8 +4,9 @@
 namespace emulated {
 
 Session& Session::mine() {
-    static thread_local Session session;
-    return session;
+    // Never destroyed: what else the thread owns may free its device memory when the thread ends, in whatever order.
+    static thread_local Session* const session = new Session();
+    return *session;
 }
 
 namespace {
