@@ -6,8 +6,11 @@ mod demo;
 mod dump;
 mod evaluate;
 mod identify;
+#[cfg(feature = "cuda")]
+mod kernels;
 mod networks;
 mod results;
+mod selftest;
 mod simulate;
 mod train;
 
@@ -41,6 +44,9 @@ enum Command {
     Convert(convert::Arguments),
     Evaluate(evaluate::Arguments),
     Dump(dump::Arguments),
+    Selftest(selftest::Arguments),
+    #[cfg(feature = "cuda")]
+    Kernels(kernels::Arguments),
 }
 
 /// What every subcommand understands.
@@ -81,6 +87,9 @@ pub fn main() -> ExitCode {
         Command::Convert(arguments) => convert::run(&arguments),
         Command::Evaluate(arguments) => evaluate::run(&arguments),
         Command::Dump(arguments) => dump::run(&arguments),
+        Command::Selftest(arguments) => selftest::run(&arguments),
+        #[cfg(feature = "cuda")]
+        Command::Kernels(arguments) => kernels::run(&arguments),
     };
     ExitCode::from(match result {
         Ok(()) => DONE,

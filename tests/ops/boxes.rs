@@ -1,5 +1,5 @@
 use sarcomere::ops::boxes::problem::BoxMapProblem;
-use sarcomere::ops::boxes::{BoxMapKind, BoxNorm, STD_DEV, WHOLE};
+use sarcomere::ops::boxes::{STD_DEV, WHOLE};
 use sarcomere::ops::problem::Numbers;
 
 use crate::everywhere::check_everywhere;
@@ -8,19 +8,9 @@ use sarcomere::{Result, graph::Graph, tensor::TensorType};
 #[test]
 fn row_wise_box_ops() -> Result<()> {
     let mut numbers = Numbers::new(31);
-    let (image, norm) = ([64, 40], BoxNorm::Inclusive);
-    let kinds = [
-        BoxMapKind::Encode { std_dev: STD_DEV },
-        BoxMapKind::Decode { std_dev: STD_DEV, window: None },
-        BoxMapKind::Decode { std_dev: [1.0; 4], window: Some(WHOLE) },
-        BoxMapKind::Clip { window: [0.2, 0.3, 0.6, 0.7] },
-        BoxMapKind::Normalise { image, norm },
-        BoxMapKind::ToPixels { image, norm, round: false },
-    ];
-    for kind in kinds {
+    for kind in BoxMapProblem::KINDS {
         for seed in 0..6 {
-            let shape = [numbers.integer(1, 4), numbers.integer(1, 300)];
-            check_everywhere(&BoxMapProblem { kind, shape, counts: seed % 2 == 0 }, seed)?;
+            check_everywhere(&BoxMapProblem { kind, ..BoxMapProblem::random(&mut numbers) }, seed)?;
         }
     }
     Ok(())

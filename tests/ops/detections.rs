@@ -3,7 +3,6 @@ use std::sync::Arc;
 use sarcomere::Result;
 use sarcomere::device::Device;
 use sarcomere::graph::{Executor, Graph};
-use sarcomere::ops::boxes::BoxNorm;
 use sarcomere::ops::detections::problem::{DetectionsProblem, MaskPasteProblem};
 use sarcomere::ops::detections::{Detections, MaskPaste, PasteMode, PasteOutput};
 use sarcomere::ops::problem::Numbers;
@@ -16,14 +15,7 @@ use sarcomere::tensor::{Tensor, TensorType};
 fn detections_of_several_classes() -> Result<()> {
     let mut numbers = Numbers::new(38);
     for seed in 0..30 {
-        let shape = [numbers.integer(1, 3), numbers.integer(1, 60), numbers.integer(1, 4)];
-        let op = Detections {
-            max: numbers.integer(1, 20),
-            min_confidence: [0.0, 0.3, 0.7][numbers.integer(0, 2)],
-            nms_iou: numbers.uniform(0.1, 0.6),
-            ..Detections::default()
-        };
-        check_everywhere(&DetectionsProblem { shape, op, counts: seed % 2 == 0 }, seed)?;
+        check_everywhere(&DetectionsProblem::random(&mut numbers), seed)?;
     }
     Ok(())
 }
@@ -32,13 +24,7 @@ fn detections_of_several_classes() -> Result<()> {
 fn masks_pasted_either_way() -> Result<()> {
     let mut numbers = Numbers::new(39);
     for seed in 0..24 {
-        let mode = [PasteMode::WholePixels, PasteMode::Exact][seed as usize % 2];
-        let norm = [BoxNorm::Inclusive, BoxNorm::Exact][seed as usize / 2 % 2];
-        let image = [numbers.integer(20, 50), numbers.integer(20, 50)];
-        let op = MaskPaste { mode, norm, output: PasteOutput::Probability, ..MaskPaste::new(image) };
-        let size = [numbers.integer(2, 28), numbers.integer(2, 28)];
-        let shape = [numbers.integer(1, 2), numbers.integer(1, 3), size[0], size[1], numbers.integer(2, 3)];
-        check_everywhere(&MaskPasteProblem { shape, op, counts: seed % 3 == 0 }, seed)?;
+        check_everywhere(&MaskPasteProblem::random(&mut numbers), seed)?;
     }
     Ok(())
 }

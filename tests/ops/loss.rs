@@ -20,15 +20,7 @@ fn pointwise_losses_over_every_selection() -> Result<()> {
 fn softmax_losses() -> Result<()> {
     let mut numbers = Numbers::new(36);
     for seed in 0..60 {
-        let matches = seed % 3 == 0;
-        let classes = if matches { 2 } else { numbers.integer(1, 6) };
-        let labels = if matches { SoftmaxLabels::Matches } else { SoftmaxLabels::Classes };
-        let active = if seed % 4 == 0 { (0..classes).map(|c| c != 1).collect() } else { Vec::new() };
-        let shape = [numbers.integer(1, 4), numbers.integer(1, 40), classes];
-        check_everywhere(
-            &SoftmaxLossProblem { op: SparseSoftmaxLoss { labels, active }, shape, counts: seed % 2 == 0 },
-            seed,
-        )?;
+        check_everywhere(&SoftmaxLossProblem::random(&mut numbers), seed)?;
     }
     let op = SparseSoftmaxLoss { labels: SoftmaxLabels::Matches, active: Vec::new() };
     check_everywhere(&SoftmaxLossProblem { op, shape: [3, 900, 2], counts: false }, 5)

@@ -9,13 +9,7 @@ use sarcomere::{Result, graph::Graph, tensor::TensorType};
 fn proposals_of_tied_scores() -> Result<()> {
     let mut numbers = Numbers::new(37);
     for seed in 0..25 {
-        let shape = [numbers.integer(1, 3), numbers.integer(1, 150)];
-        let op = Proposals {
-            pre_nms: numbers.integer(1, 160),
-            nms_iou: numbers.uniform(0.2, 0.8),
-            ..Proposals::new(numbers.integer(1, 60))
-        };
-        check_everywhere(&ProposalsProblem { shape, op }, seed)?;
+        check_everywhere(&ProposalsProblem::random(&mut numbers), seed)?;
     }
     Ok(())
 }

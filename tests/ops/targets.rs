@@ -7,16 +7,14 @@ use sarcomere::ops::problem::Numbers;
 
 use crate::everywhere::check_everywhere;
 use sarcomere::ops::targets::problem::{DetectionTargetsProblem, RpnTargetsProblem};
-use sarcomere::ops::targets::{DetectionTargets, MaskTargets, RpnTargets};
+use sarcomere::ops::targets::{DetectionTargets, RpnTargets};
 use sarcomere::tensor::{Tensor, TensorType};
 
 #[test]
 fn rpn_targets_with_a_surplus_of_either_kind() -> Result<()> {
     let mut numbers = Numbers::new(40);
     for seed in 0..30 {
-        let shape = [numbers.integer(1, 3), numbers.integer(2, 120), numbers.integer(1, 8)];
-        let op = RpnTargets { per_image: numbers.integer(2, 100), ..RpnTargets::default() };
-        check_everywhere(&RpnTargetsProblem { shape, op }, seed)?;
+        check_everywhere(&RpnTargetsProblem::random(&mut numbers), seed)?;
     }
     Ok(())
 }
@@ -25,17 +23,7 @@ fn rpn_targets_with_a_surplus_of_either_kind() -> Result<()> {
 fn detection_targets_of_every_option() -> Result<()> {
     let mut numbers = Numbers::new(41);
     for seed in 0..40 {
-        let shape = [numbers.integer(1, 3), numbers.integer(2, 60), numbers.integer(1, 6)];
-        let masks = MaskTargets { shape: [numbers.integer(2, 9), numbers.integer(2, 9)], mini: seed % 2 == 0 };
-        let op = DetectionTargets {
-            rois_per_image: numbers.integer(3, 40),
-            positive_share: [0.25, 0.33, 0.5][numbers.integer(0, 2)],
-            masks: (seed % 3 > 0).then_some(masks),
-            add_objects: seed % 4 == 0,
-            fill_with_negatives: seed % 5 == 0,
-            ..DetectionTargets::default()
-        };
-        check_everywhere(&DetectionTargetsProblem { shape, mask: [12, 10], op }, seed)?;
+        check_everywhere(&DetectionTargetsProblem::random(&mut numbers), seed)?;
     }
     Ok(())
 }

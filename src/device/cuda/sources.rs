@@ -19,6 +19,7 @@ pub const SOURCES: &[(&str, &str)] = embedded![
     "device/prelude.cuh",
     "device/reduce.cuh",
     // Kernels.
+    "conformance.cu",
     "elementwise.cu",
 ];
 

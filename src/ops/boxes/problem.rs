@@ -1,6 +1,6 @@
 //! Box ops as test problems, and the plain box arithmetic that other families' references use.
 
-use super::{BoxMap, BoxMapKind};
+use super::{BoxMap, BoxMapKind, BoxNorm, STD_DEV, WHOLE};
 use crate::Result;
 use crate::graph::{Graph, Value};
 use crate::ops::problem::{Data, Numbers, Problem, Real};
@@ -89,6 +89,25 @@ pub struct BoxMapProblem {
     pub shape: [usize; 2],
     /// Whether counts are given.
     pub counts: bool,
+}
+
+impl BoxMapProblem {
+    /// Every kind, for tests.
+    pub const KINDS: [BoxMapKind; 6] = [
+        BoxMapKind::Encode { std_dev: STD_DEV },
+        BoxMapKind::Decode { std_dev: STD_DEV, window: None },
+        BoxMapKind::Decode { std_dev: [1.0; 4], window: Some(WHOLE) },
+        BoxMapKind::Clip { window: [0.2, 0.3, 0.6, 0.7] },
+        BoxMapKind::Normalise { image: [64, 40], norm: BoxNorm::Inclusive },
+        BoxMapKind::ToPixels { image: [64, 40], norm: BoxNorm::Inclusive, round: false },
+    ];
+
+    /// Any kind, with and without counts.
+    pub fn random(numbers: &mut Numbers) -> Self {
+        let kind = Self::KINDS[numbers.integer(0, Self::KINDS.len() - 1)];
+        let shape = [numbers.integer(1, 4), numbers.integer(1, 300)];
+        Self { kind, shape, counts: numbers.integer(0, 1) == 0 }
+    }
 }
 
 impl Problem for BoxMapProblem {

@@ -1,6 +1,6 @@
 //! Detections and pasting as test problems.
 
-use super::{Detections, MaskPaste, PasteMode};
+use super::{Detections, MaskPaste, PasteMode, PasteOutput};
 use crate::Result;
 use crate::graph::{Graph, Value};
 use crate::ops::boxes::BoxNorm;
@@ -18,6 +18,20 @@ pub struct DetectionsProblem {
     pub op: Detections,
     /// Whether counts are given.
     pub counts: bool,
+}
+
+impl DetectionsProblem {
+    /// Several classes.
+    pub fn random(numbers: &mut Numbers) -> Self {
+        let shape = [numbers.integer(1, 3), numbers.integer(1, 60), numbers.integer(1, 4)];
+        let op = Detections {
+            max: numbers.integer(1, 20),
+            min_confidence: [0.0, 0.3, 0.7][numbers.integer(0, 2)],
+            nms_iou: numbers.uniform(0.1, 0.6),
+            ..Detections::default()
+        };
+        Self { shape, op, counts: numbers.integer(0, 1) == 0 }
+    }
 }
 
 impl Problem for DetectionsProblem {
@@ -103,6 +117,19 @@ impl MaskPasteProblem {
                 BoxNorm::Exact => b[i] * R::of(size),
             }
         })
+    }
+}
+
+impl MaskPasteProblem {
+    /// Either mode, either meaning of boxes.
+    pub fn random(numbers: &mut Numbers) -> Self {
+        let mode = [PasteMode::WholePixels, PasteMode::Exact][numbers.integer(0, 1)];
+        let norm = [BoxNorm::Inclusive, BoxNorm::Exact][numbers.integer(0, 1)];
+        let image = [numbers.integer(20, 50), numbers.integer(20, 50)];
+        let op = MaskPaste { mode, norm, output: PasteOutput::Probability, ..MaskPaste::new(image) };
+        let size = [numbers.integer(2, 28), numbers.integer(2, 28)];
+        let shape = [numbers.integer(1, 2), numbers.integer(1, 3), size[0], size[1], numbers.integer(2, 3)];
+        Self { shape, op, counts: numbers.integer(0, 2) == 0 }
     }
 }
 

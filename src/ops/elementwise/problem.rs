@@ -143,6 +143,13 @@ pub struct SumOfProblem {
     pub shape: Vec<usize>,
 }
 
+impl SumOfProblem {
+    /// Up to five tensors of some hundred values.
+    pub fn random(numbers: &mut Numbers) -> Self {
+        Self { terms: numbers.integer(1, 5), shape: vec![numbers.integer(1, 9), numbers.integer(1, 70)] }
+    }
+}
+
 impl Problem for SumOfProblem {
     fn inputs(&self, seed: u64) -> Vec<Tensor> {
         let mut numbers = Numbers::new(seed);

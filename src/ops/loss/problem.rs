@@ -185,6 +185,18 @@ pub struct SoftmaxLossProblem {
     pub counts: bool,
 }
 
+impl SoftmaxLossProblem {
+    /// Labels of either kind, classes left out, counts.
+    pub fn random(numbers: &mut Numbers) -> Self {
+        let matches = numbers.integer(0, 2) == 0;
+        let classes = if matches { 2 } else { numbers.integer(1, 6) };
+        let labels = if matches { SoftmaxLabels::Matches } else { SoftmaxLabels::Classes };
+        let active = if numbers.integer(0, 3) == 0 { (0..classes).map(|c| c != 1).collect() } else { Vec::new() };
+        let shape = [numbers.integer(1, 4), numbers.integer(1, 40), classes];
+        Self { op: SparseSoftmaxLoss { labels, active }, shape, counts: numbers.integer(0, 1) == 0 }
+    }
+}
+
 impl Problem for SoftmaxLossProblem {
     fn inputs(&self, seed: u64) -> Vec<Tensor> {
         let mut numbers = Numbers::new(seed);

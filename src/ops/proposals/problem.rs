@@ -17,6 +17,15 @@ pub struct ProposalsProblem {
     pub op: Proposals,
 }
 
+impl ProposalsProblem {
+    /// Fewer and more proposals than there are.
+    pub fn random(numbers: &mut Numbers) -> Self {
+        let shape = [numbers.integer(1, 3), numbers.integer(1, 150)];
+        let (pre_nms, nms_iou) = (numbers.integer(1, 160), numbers.uniform(0.2, 0.8));
+        Self { shape, op: Proposals { pre_nms, nms_iou, ..Proposals::new(numbers.integer(1, 60)) } }
+    }
+}
+
 impl Problem for ProposalsProblem {
     fn inputs(&self, seed: u64) -> Vec<Tensor> {
         let mut numbers = Numbers::new(seed);

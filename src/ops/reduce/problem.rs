@@ -79,6 +79,13 @@ pub struct SoftmaxProblem {
     pub range: f32,
 }
 
+impl SoftmaxProblem {
+    /// Any width up to some hundred.
+    pub fn random(numbers: &mut Numbers) -> Self {
+        Self { rows: numbers.integer(1, 90), classes: numbers.integer(1, 300), range: numbers.uniform(1.0, 30.0) }
+    }
+}
+
 impl Problem for SoftmaxProblem {
     fn inputs(&self, seed: u64) -> Vec<Tensor> {
         let mut x = Numbers::new(seed).tensor(&[self.rows, self.classes]);
@@ -112,6 +119,14 @@ pub struct StandardiseProblem {
     pub shape: Vec<usize>,
     /// Mean of the data, in units of about their deviation.
     pub shift: f32,
+}
+
+impl StandardiseProblem {
+    /// Samples of up to some thousand values.
+    pub fn random(numbers: &mut Numbers) -> Self {
+        let shape = vec![numbers.integer(1, 4), numbers.integer(2, 60), numbers.integer(1, 60)];
+        Self { shape, shift: numbers.uniform(-10.0, 10.0) }
+    }
 }
 
 impl Problem for StandardiseProblem {

@@ -54,6 +54,14 @@ pub struct TopKProblem {
     pub k: usize,
 }
 
+impl TopKProblem {
+    /// Up to all values of some rows.
+    pub fn random(numbers: &mut Numbers) -> Self {
+        let n = numbers.integer(1, 200);
+        Self { shape: [numbers.integer(1, 5), n], k: numbers.integer(0, n) }
+    }
+}
+
 impl Problem for TopKProblem {
     fn inputs(&self, seed: u64) -> Vec<Tensor> {
         let mut numbers = Numbers::new(seed);
@@ -91,6 +99,17 @@ pub struct NmsProblem {
     pub grid: bool,
     /// Whether counts are given.
     pub counts: bool,
+}
+
+impl NmsProblem {
+    /// On the grid overlaps meet the threshold exactly; equal is not greater.
+    pub fn random(numbers: &mut Numbers) -> Self {
+        let grid = numbers.integer(0, 1) == 0;
+        let iou = if grid { [0.25, 0.5, 0.75][numbers.integer(0, 2)] } else { numbers.uniform(0.1, 0.9) };
+        let op = Nms { iou, max: numbers.integer(1, 90) };
+        let shape = [numbers.integer(1, 3), numbers.integer(1, 120)];
+        Self { shape, op, grid, counts: numbers.integer(0, 2) == 0 }
+    }
 }
 
 impl Problem for NmsProblem {

@@ -1,6 +1,6 @@
 //! Targets as test problems.
 
-use super::{DetectionTargets, RpnTargets};
+use super::{DetectionTargets, MaskTargets, RpnTargets};
 use crate::Result;
 use crate::graph::{Graph, Value};
 use crate::ops::boxes::problem::{encode, iou, random_boxes, random_counts, row, valid};
@@ -39,6 +39,14 @@ pub struct RpnTargetsProblem {
     pub shape: [usize; 3],
     /// The op.
     pub op: RpnTargets,
+}
+
+impl RpnTargetsProblem {
+    /// A surplus of either kind.
+    pub fn random(numbers: &mut Numbers) -> Self {
+        let shape = [numbers.integer(1, 3), numbers.integer(2, 120), numbers.integer(1, 8)];
+        Self { shape, op: RpnTargets { per_image: numbers.integer(2, 100), ..RpnTargets::default() } }
+    }
 }
 
 impl Problem for RpnTargetsProblem {
@@ -114,6 +122,24 @@ pub struct DetectionTargetsProblem {
     pub mask: [usize; 2],
     /// The op.
     pub op: DetectionTargets,
+}
+
+impl DetectionTargetsProblem {
+    /// Every option.
+    pub fn random(numbers: &mut Numbers) -> Self {
+        let shape = [numbers.integer(1, 3), numbers.integer(2, 60), numbers.integer(1, 6)];
+        let mini = numbers.integer(0, 1) == 0;
+        let masks = MaskTargets { shape: [numbers.integer(2, 9), numbers.integer(2, 9)], mini };
+        let op = DetectionTargets {
+            rois_per_image: numbers.integer(3, 40),
+            positive_share: [0.25, 0.33, 0.5][numbers.integer(0, 2)],
+            masks: (numbers.integer(0, 2) > 0).then_some(masks),
+            add_objects: numbers.integer(0, 3) == 0,
+            fill_with_negatives: numbers.integer(0, 4) == 0,
+            ..DetectionTargets::default()
+        };
+        Self { shape, mask: [12, 10], op }
+    }
 }
 
 impl Problem for DetectionTargetsProblem {

@@ -69,6 +69,14 @@ impl RegionProblem {
     }
 }
 
+impl RegionProblem {
+    /// Any scene.
+    pub fn random(numbers: &mut Numbers) -> Self {
+        let scene = Scene::random(numbers);
+        Self { scene, surround: numbers.integer(1, 20) }
+    }
+}
+
 impl Problem for RegionProblem {
     fn inputs(&self, seed: u64) -> Vec<Tensor> {
         let numbers = &mut Numbers::new(seed);
@@ -129,6 +137,15 @@ impl Scene {
             }
         }
         output
+    }
+}
+
+impl UnmixProblem {
+    /// Any scene. Copies of a mask need a ridge that `f32` can see.
+    pub fn random(numbers: &mut Numbers) -> Self {
+        let scene = Scene { frames: numbers.integer(1, 150), ..Scene::random(numbers) };
+        let ridge = if scene.degenerate { 1e-2 } else { [1e-4, 1e-2, 0.5][numbers.integer(0, 2)] };
+        Self { scene, channels: numbers.integer(1, 5), ridge }
     }
 }
 
@@ -241,6 +258,14 @@ fn jacobi<R: Real>(mut a: Vec<Vec<R>>) -> Vec<(R, Vec<R>)> {
     pairs
 }
 
+impl SvdProblem {
+    /// Any scene.
+    pub fn random(numbers: &mut Numbers) -> Self {
+        let scene = Scene { frames: numbers.integer(12, 70), ..Scene::random(numbers) };
+        Self { scene, components: numbers.integer(1, 3) }
+    }
+}
+
 impl Problem for SvdProblem {
     fn inputs(&self, seed: u64) -> Vec<Tensor> {
         let numbers = &mut Numbers::new(seed);
@@ -279,6 +304,13 @@ fn over_peak<R: Real>(signals: &[R], [rows, frames, channels]: [usize; 3]) -> Ve
     vec![scaled, peaks]
 }
 
+impl PeakProblem {
+    /// Any shape.
+    pub fn random(numbers: &mut Numbers) -> Self {
+        Self { shape: [numbers.integer(1, 7), numbers.integer(1, 40), numbers.integer(1, 8)] }
+    }
+}
+
 impl Problem for PeakProblem {
     fn inputs(&self, seed: u64) -> Vec<Tensor> {
         let mut signals = Numbers::new(seed).values(self.shape.iter().product());
@@ -306,6 +338,14 @@ pub struct SignalsProblem {
     pub scene: Scene,
     /// Side of the crop.
     pub surround: usize,
+}
+
+impl SignalsProblem {
+    /// Any scene.
+    pub fn random(numbers: &mut Numbers) -> Self {
+        let scene = Scene { frames: numbers.integer(12, 70), ..Scene::random(numbers) };
+        Self { scene, surround: numbers.integer(1, 20) }
+    }
 }
 
 impl Problem for SignalsProblem {

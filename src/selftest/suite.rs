@@ -1,0 +1,94 @@
+//! Random problems of every op, by family.
+
+use super::primitives::PrimitiveProblem;
+use crate::Result;
+use crate::ops::boxes::problem::BoxMapProblem;
+use crate::ops::conv::problem::{ConvProblem, Pass};
+use crate::ops::correlation::problem::NeighbourCorrelationProblem;
+use crate::ops::detections::problem::{DetectionsProblem, MaskPasteProblem};
+use crate::ops::elementwise::problem::{BinaryProblem, SumOfProblem, UnaryProblem};
+use crate::ops::loss::problem::{PointwiseLossProblem, SoftmaxLossProblem};
+use crate::ops::matmul::problem::MatMulProblem;
+use crate::ops::norm::problem::BatchNormProblem;
+use crate::ops::pool::problem::MaxPoolProblem;
+use crate::ops::problem::{Numbers, Problem, Setting, check_on};
+use crate::ops::proposals::problem::ProposalsProblem;
+use crate::ops::recurrent::problem::GruProblem;
+use crate::ops::reduce::problem::{ReduceProblem, SoftmaxProblem, StandardiseProblem};
+use crate::ops::roi::problem::RoiAlignProblem;
+use crate::ops::select::problem::{NmsProblem, TopKProblem};
+use crate::ops::shape::problem::MoveProblem;
+use crate::ops::targets::problem::{DetectionTargetsProblem, RpnTargetsProblem};
+use crate::ops::unmix::problem::{PeakProblem, RegionProblem, SignalsProblem, SvdProblem, UnmixProblem};
+
+/// One family of ops: makes a problem from a seed and checks it in given settings.
+pub struct Family {
+    /// Its name.
+    pub name: &'static str,
+    check: fn(seed: u64, settings: &[Setting<'_>]) -> Result<()>,
+}
+
+impl Family {
+    /// Checks the problem of a seed.
+    pub fn check(&self, seed: u64, settings: &[Setting<'_>]) -> Result<()> {
+        (self.check)(seed, settings)
+    }
+}
+
+/// A family whose problems are made by `random`.
+macro_rules! family {
+    ($name:literal, $problem:ty) => {
+        family!($name, |numbers| <$problem>::random(numbers))
+    };
+    ($name:literal, |$numbers:ident| $make:expr) => {
+        Family {
+            name: $name,
+            check: |seed, settings| {
+                let $numbers = &mut Numbers::new(seed);
+                run(&$make, seed, settings)
+            },
+        }
+    };
+}
+
+fn run<P: Problem>(problem: &P, seed: u64, settings: &[Setting<'_>]) -> Result<()> {
+    check_on(problem, seed, settings)
+}
+
+/// Every family.
+pub fn families() -> Vec<Family> {
+    vec![
+        family!("primitives", PrimitiveProblem),
+        family!("elementwise_unary", UnaryProblem),
+        family!("elementwise_binary", BinaryProblem),
+        family!("elementwise_sum", SumOfProblem),
+        family!("shape", MoveProblem),
+        family!("reduce", ReduceProblem),
+        family!("softmax", SoftmaxProblem),
+        family!("standardise", StandardiseProblem),
+        family!("batch_norm", BatchNormProblem),
+        family!("max_pool", MaxPoolProblem),
+        family!("matmul", MatMulProblem),
+        family!("conv_fprop", |numbers| ConvProblem::random(numbers).with_pass(Pass::Forward)),
+        family!("conv_dgrad", |numbers| ConvProblem::random(numbers).with_pass(Pass::Data)),
+        family!("conv_wgrad", |numbers| ConvProblem::random(numbers).with_pass(Pass::Weights)),
+        family!("gru", GruProblem),
+        family!("losses", PointwiseLossProblem),
+        family!("softmax_loss", SoftmaxLossProblem),
+        family!("boxes", BoxMapProblem),
+        family!("roi_align", RoiAlignProblem),
+        family!("top_k", TopKProblem),
+        family!("nms", NmsProblem),
+        family!("proposals", ProposalsProblem),
+        family!("detections", DetectionsProblem),
+        family!("mask_paste", MaskPasteProblem),
+        family!("rpn_targets", RpnTargetsProblem),
+        family!("detection_targets", DetectionTargetsProblem),
+        family!("neighbour_correlation", NeighbourCorrelationProblem),
+        family!("region_means", RegionProblem),
+        family!("unmix", UnmixProblem),
+        family!("masked_svd", SvdProblem),
+        family!("scale_to_peak", PeakProblem),
+        family!("unmixed_signals", SignalsProblem),
+    ]
+}
