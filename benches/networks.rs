@@ -2,10 +2,9 @@
 
 mod common;
 
-use common::{Closure, Runner, SEED, bench, criterion, device};
+use common::{Closure, Items, Runner, SEED, bench, bench_long, criterion, device};
 use criterion::Criterion;
-use sarcomere::Result;
-use sarcomere::detector::{self, Detector, DetectorConfig};
+use sarcomere::detector::{self, Detector, DetectorConfig, TrainingOptions};
 use sarcomere::graph::Graph;
 use sarcomere::muscle::{Simulator, SimulatorConfig, Split, standardise};
 use sarcomere::nn::{self, After, Norm, Statistics};
@@ -13,8 +12,13 @@ use sarcomere::ops::conv::Extras;
 use sarcomere::ops::problem::Problem;
 use sarcomere::ops::unmix::problem::{RegionProblem, Scene};
 use sarcomere::tensor::{Tensor, TensorType};
-use sarcomere::train::{DetectorRun, DetectorTask, Task, TwitchRun, TwitchTask};
+use sarcomere::train::data::Stock;
+use sarcomere::train::{Clip, DetectorRun, DetectorTask, Task, TwitchRun, TwitchTask, append_optimizer};
 use sarcomere::twitch::{TwitchConfig, TwitchInput, TwitchNetwork};
+use sarcomere::{Device, Result};
+
+/// One recording (or whatever it is) a run.
+const ONE: Items = Items(1, "");
 
 fn main() {
     let mut c = criterion();
@@ -37,12 +41,12 @@ fn recording() -> Result<Tensor> {
 /// The whole detector from random weights: no region passes for a unit, all fixed work is done.
 fn inference(c: &mut Criterion) {
     for (name, config) in [("detector_lite", DetectorConfig::lite()), ("detector_paper", DetectorConfig::paper())] {
-        bench(c, "networks", name, 1, || {
+        bench(c, "networks", name, ONE, || {
             let (graph, values, targets) = Detector::graph(&config)?;
             Runner::new(graph, &targets, vec![(values.recordings, recording()?)])
         });
     }
-    bench(c, "networks", "detector_lite_trained", 1, || {
+    bench(c, "networks", "detector_lite_trained", ONE, || {
         let mut detector = Detector::from_weights(device(), &sarcomere::identify::built_in_detector()?)?;
         let recording = recording()?;
         Ok(Closure(move || detector.detect(recording.values()?).map(drop)))
@@ -54,7 +58,7 @@ const FROZEN: Norm = Norm { statistics: Statistics::Frozen, epsilon: 1e-3, momen
 
 /// Trunk (stem to RPN) and heads of the paper's detector, all rows valid.
 fn parts(c: &mut Criterion) {
-    bench(c, "networks", "trunk_paper_b1", 1, || {
+    bench(c, "networks", "trunk_paper_b1", ONE, || {
         let mut g = Graph::new();
         let values = detector::inference(&mut g, &DetectorConfig::paper(), 1)?;
         let wanted = ["P2", "P3", "P4", "P5", "rpn_class_probs", "rpn_bbox"];
@@ -62,7 +66,7 @@ fn parts(c: &mut Criterion) {
         g.fuse(&targets)?;
         Runner::new(g, &targets, vec![(values.recordings, recording()?)])
     });
-    bench(c, "networks", "box_head_paper_1000", 1, || {
+    bench(c, "networks", "box_head_paper_1000", ONE, || {
         let mut g = Graph::new();
         let x = g.input("crops", TensorType::f32([1000, 7, 7, 256]))?;
         let layer = |name| After { norm: Some((name, FROZEN)), relu: true, ..After::default() };
@@ -74,7 +78,7 @@ fn parts(c: &mut Criterion) {
         g.fuse(&targets)?;
         Runner::new(g, &targets, vec![])
     });
-    bench(c, "networks", "mask_head_paper_100", 1, || {
+    bench(c, "networks", "mask_head_paper_100", ONE, || {
         let mut g = Graph::new();
         let mut y = g.input("crops", TensorType::f32([100, 14, 14, 256]))?;
         for (name, norm) in [("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), ("conv4", "bn4")] {
@@ -94,7 +98,7 @@ fn parts(c: &mut Criterion) {
 
 fn twitch(c: &mut Criterion) {
     for batch in [1, 32] {
-        bench(c, "networks", &format!("twitch_paper_b{batch}"), batch, || {
+        bench(c, "networks", &format!("twitch_paper_b{batch}"), Items(batch, "crops"), || {
             let mut g = Graph::new();
             let network = TwitchNetwork::build(&mut g, &TwitchConfig::paper(), batch, 1, false)?;
             g.fuse(&[network.signal])?;
@@ -102,7 +106,7 @@ fn twitch(c: &mut Criterion) {
         });
     }
     for units in [1, 25] {
-        bench(c, "networks", &format!("twitch_lite_{units}_units"), 1, || {
+        bench(c, "networks", &format!("twitch_lite_{units}_units"), ONE, || {
             let mut g = Graph::new();
             let network = TwitchNetwork::build(&mut g, &TwitchConfig::lite(), 1, units, false)?;
             g.fuse(&[network.signal])?;
@@ -128,10 +132,11 @@ fn twitch(c: &mut Criterion) {
     }
 }
 
-/// Whole training steps, the simulation of their recordings included.
+/// Whole training steps.
 fn training(c: &mut Criterion) {
+    // Each step of a training includes the simulation of its recordings.
     let detector = DetectorRun::lite(1000);
-    bench(c, "networks", "train_detector_lite", detector.batch, || {
+    bench(c, "networks", "train_detector_lite", Items(detector.batch, "recordings"), || {
         let mut task = DetectorTask::new(device(), detector.clone())?;
         let mut step = 0;
         Ok(Closure(move || {
@@ -140,7 +145,17 @@ fn training(c: &mut Criterion) {
         }))
     });
     let twitch = TwitchRun { detected_share: 0.0, ..TwitchRun::lite(1000) };
-    bench(c, "networks", "train_twitch_lite", twitch.batch, || {
+    let units = units_a_step(&twitch).expect("the run's presets exist");
+    bench(c, "networks", "train_twitch_lite", Items(units, "units"), || {
+        let mut task = TwitchTask::new(device(), twitch.clone(), None)?;
+        let mut step = 0;
+        Ok(Closure(move || {
+            step += 1;
+            task.step((step - 1) % STEPS).map(drop)
+        }))
+    });
+    let twitch = TwitchRun::paper(1000);
+    bench_long(c, "networks", "train_twitch_paper", Items(twitch.batch, "crops"), || {
         let mut task = TwitchTask::new(device(), twitch.clone(), None)?;
         let mut step = 0;
         Ok(Closure(move || {
@@ -148,13 +163,56 @@ fn training(c: &mut Criterion) {
             task.step(step - 1).map(drop)
         }))
     });
+    bench_long(c, "networks", "train_detector_paper", Items(8, "recordings"), || full_detector_step(8));
+}
+
+/// Different steps that the bench of units repeats.
+const STEPS: u64 = 4;
+
+/// Units that a step trains on, the mean over [`STEPS`] steps.
+fn units_a_step(run: &TwitchRun) -> Result<usize> {
+    let stock = Stock::new(&run.data, run.seed, Split::Train)?;
+    let Device::Cpu(cpu) = device() else { return Ok(0) };
+    let mut recordings = vec![0.0; run.batch * STEPS as usize * 400 * 64 * 64];
+    let samples = stock.fill(cpu, 0, &mut recordings);
+    let units: usize = samples.iter().map(|sample| sample.units.len().min(run.max_units)).sum();
+    Ok(units / STEPS as usize)
+}
+
+/// A step of the paper's detector with all the work there can be: 100 true boxes in each recording, which are proposals too, so
+/// that all 200 regions are used and 66 of them have masks.
+fn full_detector_step(batch: usize) -> Result<Runner> {
+    let run = DetectorRun::paper(1000);
+    let config = DetectorConfig { add_truth_to_proposals: true, ..run.network };
+    let mut g = Graph::new();
+    let values = detector::training(&mut g, &config, batch, TrainingOptions::default())?;
+    let trained = nn::trainable(&g);
+    let optimizer = append_optimizer(&mut g, values.total, &trained, &run.optimizer, Clip::Global(run.clip_norm))?;
+    let targets = [&[values.total, optimizer.gradient_norm][..], &optimizer.updates].concat();
+    let units = config.max_units;
+    let mut boxes = Vec::new();
+    for index in 0..batch * units {
+        // Ten by ten boxes of 12 x 12 pixels.
+        let (y, x) = ((index % units / 10) as f32 * 5.0, (index % 10) as f32 * 5.0);
+        boxes.extend([y, x, y + 12.0, x + 12.0]);
+    }
+    let mut given = vec![
+        (values.boxes_px, Tensor::new([batch, units, 4], &boxes)?),
+        (values.classes, Tensor::new([batch, units], &vec![1i32; batch * units])?),
+        (values.counts, Tensor::new([batch], &vec![units as i32; batch])?),
+        (optimizer.rate, Tensor::new([1], &[1e-6f32])?),
+    ];
+    if let Some(masks) = values.masks {
+        given.push((masks, Tensor::new(g.shape(masks).clone(), &vec![1.0f32; g.shape(masks).len()])?));
+    }
+    Runner::new(g, &targets, given)
 }
 
 fn simulator(c: &mut Criterion) {
     for (name, config) in
         [("simulate_paper_b8", SimulatorConfig::paper()), ("simulate_hard_b8", SimulatorConfig::hard())]
     {
-        bench(c, "networks", name, 8, || {
+        bench(c, "networks", name, Items(8, "recordings"), || {
             let simulator = Simulator::new(config.clone())?;
             let cpu = device().host();
             let mut first = 0;

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Runner, bench, criterion};
+use common::{Items, Runner, bench, criterion};
 use criterion::Criterion;
 use sarcomere::Result;
 use sarcomere::graph::{Graph, Value};
@@ -34,6 +34,8 @@ use sarcomere::ops::targets::{DetectionTargets, RpnTargets};
 use sarcomere::ops::unmix::problem::{Scene, SignalsProblem};
 use sarcomere::tensor::{Tensor, TensorType};
 
+const ONE: Items = Items(1, "");
+
 fn main() {
     let mut c = criterion();
     convolutions(&mut c);
@@ -50,12 +52,12 @@ fn main() {
 
 /// An instance of an op under its name; see [`Runner::problem`].
 fn op<P: Problem>(c: &mut Criterion, name: &str, weights: std::ops::Range<usize>, gradients: bool, problem: P) {
-    bench(c, "ops", name, 1, || Runner::problem(&problem, weights.clone(), gradients));
+    bench(c, "ops", name, ONE, || Runner::problem(&problem, weights.clone(), gradients));
 }
 
 /// A graph under a name; the closure returns the targets and the tensors for inputs and variables.
 fn graph(c: &mut Criterion, name: &str, build: impl Fn(&mut Graph) -> Result<(Vec<Value>, Vec<(Value, Tensor)>)>) {
-    bench(c, "ops", name, 1, || {
+    bench(c, "ops", name, ONE, || {
         let mut g = Graph::new();
         let (targets, given) = build(&mut g)?;
         Runner::new(g, &targets, given)
@@ -194,7 +196,8 @@ fn targets(c: &mut Criterion) {
 fn losses(c: &mut Criterion) {
     let loss = |c: &mut Criterion, name: &str, build: fn(&mut Graph, Value) -> Result<Value>, shape: &[usize]| {
         graph(c, &format!("{name}_gradient"), |g| {
-            let x = g.variable("x", TensorType::f32(shape.to_vec()))?;
+            // An input: what depends on variables and constants alone runs once, before any run that is timed.
+            let x = g.input("x", TensorType::f32(shape.to_vec()))?;
             let loss = build(g, x)?;
             let mut targets = vec![loss];
             targets.extend(g.gradients(loss, &[x])?);

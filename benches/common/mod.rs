@@ -131,14 +131,46 @@ fn multiply_adds(isa: Isa, rounds: usize) -> u64 {
     body::<4>(rounds, |x, a, b| x * a + b)
 }
 
-/// Something that can be timed: one run takes this long. Making its inputs is not counted.
+/// What one run took.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time {
+    /// On the clock.
+    pub wall: Duration,
+    /// Of all threads together, as the system counts it: what else runs on the machine matters less here. Zero where it is not told.
+    pub cpu: Duration,
+}
+
+/// Something that can be timed. Making its inputs is not counted.
 pub trait Timed {
     /// Runs once.
-    fn once(&mut self) -> Result<Duration>;
+    fn once(&mut self) -> Result<Time>;
     /// Work of one run.
     fn cost(&self) -> Cost {
         Cost::default()
     }
+}
+
+fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<Time> {
+    let (begin, cpu) = (Instant::now(), cpu_time());
+    work()?;
+    Ok(Time { wall: begin.elapsed(), cpu: cpu_time().saturating_sub(cpu) })
+}
+
+/// Time that all threads of this process have run (Linux).
+fn cpu_time() -> Duration {
+    let of_thread = |thread: std::fs::DirEntry| -> Option<u64> {
+        let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse().ok()
+    };
+    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    Duration::from_nanos(threads.filter_map(of_thread).sum())
+}
+
+/// Most memory that this process has held so far, in MB of 2^20 bytes (Linux).
+fn resident_mb() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.split_whitespace().next()?.parse::<f64>().ok()? / 1024.0)
 }
 
 /// A graph with its inputs.
@@ -213,13 +245,11 @@ fn random(numbers: &mut Numbers, ty: &TensorType) -> Result<Tensor> {
 }
 
 impl Timed for Runner {
-    fn once(&mut self) -> Result<Duration> {
+    fn once(&mut self) -> Result<Time> {
         for (value, tensor) in &self.feeds {
             self.executor.feed(*value, tensor)?;
         }
-        let begin = Instant::now();
-        self.executor.run_fed()?;
-        Ok(begin.elapsed())
+        timed(|| self.executor.run_fed())
     }
 
     fn cost(&self) -> Cost {
@@ -231,10 +261,8 @@ impl Timed for Runner {
 pub struct Closure<F>(pub F);
 
 impl<F: FnMut() -> Result<()>> Timed for Closure<F> {
-    fn once(&mut self) -> Result<Duration> {
-        let begin = Instant::now();
-        (self.0)()?;
-        Ok(begin.elapsed())
+    fn once(&mut self) -> Result<Time> {
+        timed(&mut self.0)
     }
 }
 
@@ -243,57 +271,94 @@ pub fn criterion() -> Criterion {
     Criterion::default().nresamples(2000).without_plots().configure_from_args()
 }
 
-/// Benches `group/name`; it is built only if the filter wants it. `per_run` is the number of recordings (or other items)
-/// that one run handles.
-pub fn bench<T: Timed>(c: &mut Criterion, group: &str, name: &str, per_run: usize, build: impl Fn() -> Result<T>) {
+/// What one run handles: how many of what.
+#[derive(Clone, Copy)]
+pub struct Items(pub usize, pub &'static str);
+
+/// Benches `group/name`; it is built only if the filter wants it. `items` is what one run handles.
+pub fn bench<T: Timed>(c: &mut Criterion, group: &str, name: &str, items: Items, build: impl Fn() -> Result<T>) {
+    run(c, group, name, items, 10, build);
+}
+
+/// As [`bench`], for what takes many seconds: three runs, by a clock of our own, and the peak of memory. That is the process's own:
+/// run such a bench alone.
+pub fn bench_long<T: Timed>(c: &mut Criterion, group: &str, name: &str, items: Items, build: impl Fn() -> Result<T>) {
+    run(c, group, name, items, 3, build);
+}
+
+fn run<T: Timed>(
+    c: &mut Criterion,
+    group: &str,
+    name: &str,
+    items: Items,
+    samples: usize,
+    build: impl Fn() -> Result<T>,
+) {
+    const LEAST: usize = 10;
     let mut built: Option<T> = None;
     let mut times = Vec::new();
     let mut criterion_group = c.benchmark_group(group);
-    criterion_group.sampling_mode(SamplingMode::Flat).sample_size(10);
+    criterion_group.sampling_mode(SamplingMode::Flat).sample_size(LEAST);
     criterion_group.warm_up_time(Duration::from_millis(100)).measurement_time(Duration::from_millis(1000));
     criterion_group.bench_function(name, |bencher| {
         bencher.iter_custom(|iterations| {
             machine();
-            let timed = built.get_or_insert_with(|| match build() {
-                Ok(mut timed) => {
-                    // The first run packs weights and touches memory.
-                    timed.once().unwrap_or_else(|error| panic!("{group}/{name}: {error}"));
-                    timed
-                }
-                Err(error) => panic!("{group}/{name}: {error}"),
+            let fail = |error: sarcomere::Error| -> ! { panic!("{group}/{name}: {error}") };
+            let timed = built.get_or_insert_with(|| {
+                // The first run packs weights and touches memory.
+                let first = build().and_then(|mut timed| timed.once().map(|_| timed));
+                first.unwrap_or_else(|error| fail(error))
             });
-            (0..iterations)
-                .map(|_| {
-                    let time = timed.once().unwrap_or_else(|error| panic!("{group}/{name}: {error}"));
-                    times.push(time);
-                    time
-                })
-                .sum()
+            if samples < LEAST && times.len() >= samples {
+                // Criterion insists on more than is needed: it is told the last time again.
+                return iterations as u32 * times.last().map_or(Duration::ZERO, |time: &Time| time.wall);
+            }
+            let mut once = || {
+                let time = timed.once().unwrap_or_else(|error| fail(error));
+                times.push(time);
+                time.wall
+            };
+            match samples < LEAST {
+                true => iterations as u32 * once(),
+                false => (0..iterations).map(|_| once()).sum(),
+            }
         });
     });
     criterion_group.finish();
     if let Some(timed) = built {
-        report(&format!("{group}/{name}"), &mut times, timed.cost(), per_run);
+        let memory = (samples < LEAST).then(resident_mb).flatten();
+        report(&format!("{group}/{name}"), &mut times, timed.cost(), items, memory);
     }
 }
 
-fn report(name: &str, times: &mut [Duration], cost: Cost, per_run: usize) {
+fn report(name: &str, times: &mut [Time], cost: Cost, items: Items, rss_mb: Option<f64>) {
     times.sort();
-    let Some(median) = times.get(times.len() / 2).map(Duration::as_secs_f64) else { return };
+    let Some(median) = times.get(times.len() / 2).map(|time| time.wall.as_secs_f64()) else { return };
+    // The mean: the system counts in ticks, longer than some runs.
+    let cpu = times.iter().map(|time| time.cpu.as_secs_f64()).sum::<f64>() / times.len() as f64;
     let machine = machine();
     let (gflops, gbytes) = (cost.flops as f64 / median / 1e9, cost.bytes as f64 / median / 1e9);
-    let mut line = format!("{name:<44} {:>10.3} ms", median * 1e3);
+    let mut line = format!("{name:<44} {:>10.3} ms {:>10.3} ms of processor", median * 1e3, cpu * 1e3);
     if cost.flops > 0 {
         line += &format!("{gflops:>9.1} GFLOP/s {:>5.1} % of peak", 100.0 * gflops / machine.gflops);
         line += &format!("{gbytes:>8.2} GB/s {:>5.1} % of copy", 100.0 * gbytes / machine.gbytes);
     }
-    if per_run > 1 {
-        line += &format!("{:>9.1} a second", per_run as f64 / median);
+    let Items(count, what) = items;
+    if count > 1 {
+        line += &format!("{:>9.1} {what} a second", count as f64 / median);
+    }
+    if let Some(rss_mb) = rss_mb {
+        line += &format!("{rss_mb:>9.0} MB at most");
     }
     println!("{line}");
-    json_line(&serde_json::json!({
-        "name": name, "ms": median * 1e3, "gflops": gflops, "share": gflops / machine.gflops, "runs": times.len(),
-    }));
+    let mut json = serde_json::json!({
+        "name": name, "ms": median * 1e3, "cpu_ms": cpu * 1e3, "gflops": gflops, "gflop": cost.flops as f64 / 1e9,
+        "share": gflops / machine.gflops, "runs": times.len(),
+    });
+    if let Some(rss_mb) = rss_mb {
+        json["rss_mb"] = rss_mb.into();
+    }
+    json_line(&json);
 }
 
 fn json_line(json: &serde_json::Value) {

@@ -315,13 +315,15 @@ CASES = {
 
 
 def median_ms(run, seconds):
+    """Of a run: on the clock, and of all threads together."""
     run()
-    times, end = [], time.perf_counter() + seconds
+    times, cpu, end = [], [], time.perf_counter() + seconds
     while len(times) < 3 or (time.perf_counter() < end and len(times) < 100):
-        begin = time.perf_counter()
+        begin, cpu_begin = time.perf_counter(), time.process_time()
         run()
         times.append(time.perf_counter() - begin)
-    return sorted(times)[len(times) // 2] * 1e3
+        cpu.append(time.process_time() - cpu_begin)
+    return [sorted(each)[len(each) // 2] * 1e3 for each in (times, cpu)]
 
 
 def main():
@@ -341,8 +343,8 @@ def main():
     for name in names:
         shape, network = CASES[name]
         run = backend(shape, arguments.threads).prepare(network)
-        ms = median_ms(run, arguments.seconds)
-        print(json.dumps({"name": name, "peer": backend.name, "ms": ms}), flush=True)
+        ms, cpu_ms = median_ms(run, arguments.seconds)
+        print(json.dumps({"name": name, "peer": backend.name, "ms": ms, "cpu_ms": cpu_ms}), flush=True)
 
 
 if __name__ == "__main__":
