@@ -9,11 +9,12 @@ __device__ __forceinline__ unsigned shared_address(const void* pointer) {
 }
 #endif
 
-// Begins the copy of BYTES (4, 8 or 16) from `global` to `shared`, both multiples of BYTES; with `valid` false it writes zeros and
-// reads nothing. The bytes are there for this thread after copy_wait, for others after a barrier behind it.
+// Begins the copy of BYTES (4, 8 or 16) from `global` to `shared`, both multiples of BYTES; with `valid` false it
+// writes zeros and reads nothing. The bytes are there for this thread after copy_wait, for others after a barrier
+// behind it.
 //
-// PTX: cp.async.ca.shared.global (4, 8), cp.async.cg.shared.global (16; past the first-level cache), with src-size for the zeros.
-// Before sm_80 it is a plain copy.
+// PTX: cp.async.ca.shared.global (4, 8), cp.async.cg.shared.global (16; past the first-level cache), with src-size for
+// the zeros. Before sm_80 it is a plain copy.
 template <int BYTES>
 __device__ __forceinline__ void copy_async(void* shared, const void* global, bool valid = true) {
     static_assert(BYTES == 4 || BYTES == 8 || BYTES == 16, "cp.async copies 4, 8 or 16 bytes");
@@ -22,11 +23,13 @@ __device__ __forceinline__ void copy_async(void* shared, const void* global, boo
 #elif __CUDA_ARCH__ >= 800
     const int bytes = valid ? BYTES : 0;
     if (BYTES == 16) {
-        asm volatile("cp.async.cg.shared.global [%0], [%1], %2, %3;"
-                     :: "r"(shared_address(shared)), "l"(__cvta_generic_to_global(global)), "n"(BYTES), "r"(bytes) : "memory");
+        asm volatile("cp.async.cg.shared.global [%0], [%1], %2, %3;" ::"r"(shared_address(shared)),
+                     "l"(__cvta_generic_to_global(global)), "n"(BYTES), "r"(bytes)
+                     : "memory");
     } else {
-        asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;"
-                     :: "r"(shared_address(shared)), "l"(__cvta_generic_to_global(global)), "n"(BYTES), "r"(bytes) : "memory");
+        asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(shared_address(shared)),
+                     "l"(__cvta_generic_to_global(global)), "n"(BYTES), "r"(bytes)
+                     : "memory");
     }
 #else
     if (BYTES == 16) {
@@ -54,7 +57,7 @@ __device__ __forceinline__ void copy_wait() {
 #ifdef EMULATED
     emulator_copy_wait(PENDING);
 #elif __CUDA_ARCH__ >= 800
-    asm volatile("cp.async.wait_group %0;" :: "n"(PENDING) : "memory");
+    asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
 #endif
 }
 

@@ -1,5 +1,6 @@
-// Philox 4x32-10 (Salmon et al., SC 2011) and numbers made of its words: the same bits as src/ops/random gives on the CPU. So
-// every operation is one that rounds once (the _rn functions), in the same order, and the compiler may fuse none of them.
+// Philox 4x32-10 (Salmon et al., SC 2011) and numbers made of its words: the same bits as src/ops/random gives on the
+// CPU. So every operation is one that rounds once (the _rn functions), in the same order, and the compiler may fuse
+// none of them.
 #pragma once
 #include "device/prelude.cuh"
 
@@ -30,15 +31,14 @@ __device__ __forceinline__ float uniform_open(uint32_t word) {
 }
 
 // A word as an integer below n.
-__device__ __forceinline__ uint32_t below(uint32_t word, uint32_t n) {
-    return __umulhi(word, n);
-}
+__device__ __forceinline__ uint32_t below(uint32_t word, uint32_t n) { return __umulhi(word, n); }
 
 // ln 2 in two parts, as in src/ops/random/approx.rs.
 #define PHILOX_LN2_HIGH 0.69311523f
 #define PHILOX_LN2_LOW 3.1946183e-5f
 
-// Natural logarithm of a positive normal number: 2^e m with m in [sqrt(1/2), sqrt(2)), ln m = 2 atanh((m - 1) / (m + 1)).
+// Natural logarithm of a positive normal number: 2^e m with m in [sqrt(1/2), sqrt(2)), ln m = 2 atanh((m - 1) / (m +
+// 1)).
 __device__ __forceinline__ float exact_ln(float x) {
     const uint32_t sqrt_half = 0x3f3504f3u;
     const uint32_t shifted = __float_as_uint(x) - sqrt_half;

@@ -1,7 +1,7 @@
 // First line of every kernel file: how a kernel and its shared memory are declared, sizes, and rows that count.
 //
-// A kernel is compiled for the device by NVRTC, and for the host by the emulator of the tests, which defines EMULATED and gives
-// the CUDA names itself. No system header is included anywhere.
+// A kernel is compiled for the device by NVRTC, and for the host by the emulator of the tests, which defines EMULATED
+// and gives the CUDA names itself. No system header is included anywhere.
 #pragma once
 
 #ifndef EMULATED
@@ -44,21 +44,16 @@ __device__ __forceinline__ int64_t global_thread() {
 }
 
 // Threads in the grid's first axis.
-__device__ __forceinline__ int64_t global_threads() {
-    return static_cast<int64_t>(gridDim.x) * blockDim.x;
-}
+__device__ __forceinline__ int64_t global_threads() { return static_cast<int64_t>(gridDim.x) * blockDim.x; }
 
-__device__ __forceinline__ unsigned lane_index() {
-    return threadIdx.x % WARP_SIZE;
-}
+__device__ __forceinline__ unsigned lane_index() { return threadIdx.x % WARP_SIZE; }
 
 // a / b rounded up.
-__host__ __device__ constexpr int64_t ceil_div(int64_t a, int64_t b) {
-    return (a + b - 1) / b;
-}
+__host__ __device__ constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Whether row `row` of `rows` is valid: rows come in `groups` groups of equal size, of which group g has counts[g] valid ones at
-// its front. All are valid without counts (null or no groups). What is not valid is skipped and its output is zero.
+// Whether row `row` of `rows` is valid: rows come in `groups` groups of equal size, of which group g has counts[g]
+// valid ones at its front. All are valid without counts (null or no groups). What is not valid is skipped and its
+// output is zero.
 __device__ __forceinline__ bool valid_row(int64_t row, int64_t rows, const int* __restrict__ counts, int groups) {
     if (counts == nullptr || groups == 0) return true;
     int64_t group = rows / groups;

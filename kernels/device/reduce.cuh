@@ -1,7 +1,7 @@
 // Reductions over a warp or a block, in a fixed order: the same bits every time, whatever the schedule.
 //
-// Every thread of the warp (or block) calls, with all lanes active, and every one of them gets the result. A block has a multiple
-// of 32 threads, at most 1024, along x. PTX: shfl.sync.bfly, shfl.sync.idx.
+// Every thread of the warp (or block) calls, with all lanes active, and every one of them gets the result. A block has
+// a multiple of 32 threads, at most 1024, along x. PTX: shfl.sync.bfly, shfl.sync.idx.
 #pragma once
 #include "device/prelude.cuh"
 
@@ -27,8 +27,8 @@ struct Min {
     }
 };
 
-// Joins the values of the 32 lanes. Butterfly: in step s lane l meets lane l ^ s; as both join the same two values, and each of
-// the joins above commutes bit for bit, all lanes hold the same bits.
+// Joins the values of the 32 lanes. Butterfly: in step s lane l meets lane l ^ s; as both join the same two values, and
+// each of the joins above commutes bit for bit, all lanes hold the same bits.
 template <class Join, class T>
 __device__ __forceinline__ T warp_reduce(T value) {
 #pragma unroll
@@ -38,8 +38,8 @@ __device__ __forceinline__ T warp_reduce(T value) {
     return value;
 }
 
-// Joins the values of all threads of the block: each warp's first, then those of the warps in their order. Ends with all threads
-// past a barrier, so that it may be called again at once.
+// Joins the values of all threads of the block: each warp's first, then those of the warps in their order. Ends with
+// all threads past a barrier, so that it may be called again at once.
 template <class Join, class T>
 __device__ __forceinline__ T block_reduce(T value) {
     SHARED(T, warps, [WARP_SIZE]);
@@ -72,7 +72,8 @@ __device__ __forceinline__ Indexed better(Indexed a, Indexed b) {
 __device__ __forceinline__ Indexed warp_argmax(Indexed mine) {
 #pragma unroll
     for (int step = WARP_SIZE / 2; step > 0; step /= 2) {
-        mine = better(mine, {__shfl_xor_sync(ALL_LANES, mine.value, step), __shfl_xor_sync(ALL_LANES, mine.index, step)});
+        mine =
+            better(mine, {__shfl_xor_sync(ALL_LANES, mine.value, step), __shfl_xor_sync(ALL_LANES, mine.index, step)});
     }
     return mine;
 }

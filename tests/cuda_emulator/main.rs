@@ -7,6 +7,7 @@ mod emulator;
 mod gpu;
 
 mod driver;
+mod order;
 mod planted;
 mod primitives;
 mod profile;

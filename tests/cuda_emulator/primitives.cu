@@ -64,9 +64,15 @@ __device__ __forceinline__ void staged_copy(const unsigned char* from, unsigned 
         __syncthreads();
     }
 }
-KERNEL(32) staged_copy_4(const unsigned char* from, unsigned char* to, int n, int valid) { staged_copy<4>(from, to, n, valid); }
-KERNEL(32) staged_copy_8(const unsigned char* from, unsigned char* to, int n, int valid) { staged_copy<8>(from, to, n, valid); }
-KERNEL(32) staged_copy_16(const unsigned char* from, unsigned char* to, int n, int valid) { staged_copy<16>(from, to, n, valid); }
+KERNEL(32) staged_copy_4(const unsigned char* from, unsigned char* to, int n, int valid) {
+    staged_copy<4>(from, to, n, valid);
+}
+KERNEL(32) staged_copy_8(const unsigned char* from, unsigned char* to, int n, int valid) {
+    staged_copy<8>(from, to, n, valid);
+}
+KERNEL(32) staged_copy_16(const unsigned char* from, unsigned char* to, int n, int valid) {
+    staged_copy<16>(from, to, n, valid);
+}
 
 KERNEL(128) formats(const float* x, unsigned* packed, float2* unpacked, unsigned* rounded, int n) {
     const int i = static_cast<int>(global_thread());

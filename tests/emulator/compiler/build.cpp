@@ -105,7 +105,9 @@ const std::string& compiler() {
 
 // For the processor at hand where that pays; nothing may be fused that the text does not fuse.
 std::string common_flags() {
-    std::string flags = " -std=c++17 -w -fPIC -fvisibility=hidden -ffp-contract=off -fno-strict-aliasing -fno-math-errno -fno-exceptions";
+    std::string flags =
+        " -std=c++17 -w -fPIC -fvisibility=hidden -ffp-contract=off -fno-strict-aliasing -fno-math-errno "
+        "-fno-exceptions";
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) flags += " -mavx2 -mfma";
     return flags;
 }
@@ -162,7 +164,8 @@ Preprocessed preprocess(const NamedText& program, const std::vector<NamedText>& 
     Scratch scratch;
     mkdir((scratch.path + "/source").c_str(), 0777);
     auto put = [&](const NamedText& text) {
-        return make_folders(scratch.path + "/source", text.name) && write_file(scratch.path + "/source/" + text.name, text.text);
+        return make_folders(scratch.path + "/source", text.name) &&
+               write_file(scratch.path + "/source/" + text.name, text.text);
     };
     bool written = put(program);
     for (const NamedText& header : headers) written = written && put(header);
@@ -183,7 +186,8 @@ Preprocessed preprocess(const NamedText& program, const std::vector<NamedText>& 
 }
 
 std::string image_of(const std::string& architecture, const std::string& text) {
-    return std::string(MAGIC) + " " + architecture + " " + std::to_string(text.size()) + " " + hash_of(text) + "\n" + text;
+    return std::string(MAGIC) + " " + architecture + " " + std::to_string(text.size()) + " " + hash_of(text) + "\n" +
+           text;
 }
 
 ImageFault read_image(const void* data, Image& image) {
@@ -191,7 +195,8 @@ ImageFault read_image(const void* data, Image& image) {
     if (std::strncmp(line, MAGIC, std::strlen(MAGIC)) != 0) return ImageFault::no_image;
     char architecture[32], hash[40];
     size_t size;
-    if (std::sscanf(line + std::strlen(MAGIC), " %31s %zu %39s", architecture, &size, hash) != 3) return ImageFault::damaged;
+    if (std::sscanf(line + std::strlen(MAGIC), " %31s %zu %39s", architecture, &size, hash) != 3)
+        return ImageFault::damaged;
     const char* end = std::strchr(line, '\n');
     if (!end) return ImageFault::damaged;
     image.architecture = architecture;

@@ -1,5 +1,5 @@
-// Building a kernel's text with the host's compiler. Lives in the driver's stand-in, which builds a module when it is loaded: so
-// an image that was compiled in one mode (plain, checked) serves in the other one too.
+// Building a kernel's text with the host's compiler. Lives in the driver's stand-in, which builds a module when it is
+// loaded: so an image that was compiled in one mode (plain, checked) serves in the other one too.
 #pragma once
 #include <string>
 #include <vector>
@@ -24,11 +24,13 @@ struct NamedText {
     std::string name, text;
 };
 
-// Runs the preprocessor over a program and its headers and adds the entries of its kernels. `definitions` are NAME=VALUE.
+// Runs the preprocessor over a program and its headers and adds the entries of its kernels. `definitions` are
+// NAME=VALUE.
 Preprocessed preprocess(const NamedText& program, const std::vector<NamedText>& headers,
                         const std::vector<std::string>& definitions);
 
-// What the compiler hands over and the driver loads: a line that tells architecture, size and hash, then preprocessed text.
+// What the compiler hands over and the driver loads: a line that tells architecture, size and hash, then preprocessed
+// text.
 std::string image_of(const std::string& architecture, const std::string& text);
 struct Image {
     std::string architecture, text;

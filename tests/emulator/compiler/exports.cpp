@@ -1,5 +1,5 @@
-// KERNEL(threads) leaves `[[emulated::kernel(threads)]] static void name(...)` in preprocessed text: an attribute that the
-// compiler ignores. Names that macros pasted together are whole there.
+// KERNEL(threads) leaves `[[emulated::kernel(threads)]] static void name(...)` in preprocessed text: an attribute that
+// the compiler ignores. Names that macros pasted together are whole there.
 #include "exports.h"
 
 #include <cctype>
@@ -28,7 +28,8 @@ bool add_exports(std::string& text, std::string& log) {
             if (name != std::string::npos) ++name;
         }
         size_t behind = name;
-        while (behind < text.size() && (std::isalnum(static_cast<unsigned char>(text[behind])) || text[behind] == '_')) ++behind;
+        while (behind < text.size() && (std::isalnum(static_cast<unsigned char>(text[behind])) || text[behind] == '_'))
+            ++behind;
         std::string kernel = text.substr(name, behind - name);
         if (kernel.empty()) {
             log = "error: KERNEL(" + bounds + ") without a name";

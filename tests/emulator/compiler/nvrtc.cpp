@@ -1,5 +1,5 @@
-// The stand-in for libnvrtc: compiling runs the host's compiler, so a kernel that is no C++ fails here with its message; what
-// comes out is an image that the driver's stand-in loads.
+// The stand-in for libnvrtc: compiling runs the host's compiler, so a kernel that is no C++ fails here with its
+// message; what comes out is an image that the driver's stand-in loads.
 #include <cstring>
 #include <string>
 #include <vector>
@@ -11,7 +11,14 @@ using emulated::NamedText;
 
 namespace {
 
-enum Result { SUCCESS = 0, INVALID_INPUT = 3, INVALID_PROGRAM = 4, INVALID_OPTION = 5, COMPILATION = 6, INTERNAL_ERROR = 11 };
+enum Result {
+    SUCCESS = 0,
+    INVALID_INPUT = 3,
+    INVALID_PROGRAM = 4,
+    INVALID_OPTION = 5,
+    COMPILATION = 6,
+    INTERNAL_ERROR = 11
+};
 
 const int ARCHITECTURES[] = {75, 80, 86, 87, 88, 89, 90, 100, 103, 110, 120, 121};
 
@@ -42,10 +49,26 @@ struct Options {
 
 // Options that mean nothing on the host.
 bool ignored(const std::string& option) {
-    for (const char* known : {"--std=", "-std=", "-default-device", "--device-as-default-execution-space", "-lineinfo",
-                              "--generate-line-info", "--ptxas-options=", "-Xptxas", "--maxrregcount=", "--fmad=", "--ftz=",
-                              "--prec-div=", "--prec-sqrt=", "--extra-device-vectorization", "--restrict", "-w",
-                              "--disable-warnings", "--diag-suppress=", "-diag-suppress=", "--relocatable-device-code=false"}) {
+    for (const char* known : {"--std=",
+                              "-std=",
+                              "-default-device",
+                              "--device-as-default-execution-space",
+                              "-lineinfo",
+                              "--generate-line-info",
+                              "--ptxas-options=",
+                              "-Xptxas",
+                              "--maxrregcount=",
+                              "--fmad=",
+                              "--ftz=",
+                              "--prec-div=",
+                              "--prec-sqrt=",
+                              "--extra-device-vectorization",
+                              "--restrict",
+                              "-w",
+                              "--disable-warnings",
+                              "--diag-suppress=",
+                              "-diag-suppress=",
+                              "--relocatable-device-code=false"}) {
         if (starts_with(option, known)) return true;
     }
     return false;

@@ -25,7 +25,17 @@ thread_local Context* current = nullptr;
 // Errors after which a context is of no use any more.
 bool is_fault(int result) {
     switch (result) {
-        case 214: case 220: case 700: case 702: case 710: case 714: case 715: case 716: case 717: case 718: case 719: return true;
+        case 214:
+        case 220:
+        case 700:
+        case 702:
+        case 710:
+        case 714:
+        case 715:
+        case 716:
+        case 717:
+        case 718:
+        case 719: return true;
         default: return false;
     }
 }
@@ -57,8 +67,9 @@ const std::map<int, std::pair<const char*, const char*>> ERRORS{
     {801, {"CUDA_ERROR_NOT_SUPPORTED", "operation not supported"}},
     {900, {"CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED", "operation not permitted when stream is capturing"}},
     {901, {"CUDA_ERROR_STREAM_CAPTURE_INVALIDATED", "operation failed due to a previous error during capture"}},
-    {906, {"CUDA_ERROR_STREAM_CAPTURE_IMPLICIT",
-           "operation would make the legacy stream depend on a capturing blocking stream"}},
+    {906,
+     {"CUDA_ERROR_STREAM_CAPTURE_IMPLICIT",
+      "operation would make the legacy stream depend on a capturing blocking stream"}},
 };
 
 }  // namespace
@@ -67,31 +78,42 @@ Context* current_context() { return current; }
 
 int device_attribute(int which) {
     const emulator_device& device = Session::mine().device;
-    bool ampere = device.major >= 8;
+    // Shared memory of a multiprocessor, in KiB: large on the big chips, small on those for graphics. A block may have
+    // all of it but one.
+    bool ampere = device.major >= 8, graphics = device.major == 12 || (device.major == 8 && device.minor != 0);
+    int shared = !ampere ? 64 : graphics ? 100 : device.major == 8 ? 164 : 228;
     switch (which) {
-        case 1: case 2: case 3: return 1024;                      // threads of a block, its x and y
-        case 4: return 64;                                        // its z
-        case 5: return 2147483647;                                // grid x
-        case 6: case 7: return 65535;                             // grid y and z
-        case 8: return 48 << 10;                                  // shared memory of a block without asking for more
-        case 10: return 32;                                       // warp
-        case 12: case 82: return 65536;                           // registers
-        case 13: return 1755000;                                  // clock, kHz
+        case 1:
+        case 2:
+        case 3: return 1024;        // threads of a block, its x and y
+        case 4: return 64;          // its z
+        case 5: return 2147483647;  // grid x
+        case 6:
+        case 7: return 65535;     // grid y and z
+        case 8: return 48 << 10;  // shared memory of a block without asking for more
+        case 10: return 32;       // warp
+        case 12:
+        case 82: return 65536;    // registers
+        case 13: return 1755000;  // clock, kHz
         case 16: return device.multiprocessors;
-        case 18: return 0;                                        // integrated
-        case 19: case 31: case 41: return 1;                      // mapped host memory, concurrent kernels, unified addressing
-        case 36: return 2619000;                                  // memory clock, kHz
-        case 37: return 5120;                                     // bus width
-        case 38: return 50 << 20;                                 // second-level cache
-        case 39: return ampere ? 2048 : 1024;                     // threads of a multiprocessor
+        case 18: return 0;  // integrated
+        case 19:
+        case 31:
+        case 41: return 1;         // mapped host memory, concurrent kernels, unified addressing
+        case 36: return 2619000;   // memory clock, kHz
+        case 37: return 5120;      // bus width
+        case 38: return 50 << 20;  // second-level cache
+        case 39: return !ampere ? 1024 : graphics ? 1536 : 2048;  // threads of a multiprocessor
         case 75: return device.major;
         case 76: return device.minor;
-        case 78: case 83: case 95: return 1;                      // priorities, managed memory, cooperative launch
-        case 81: return (device.major >= 9 ? 228 : ampere ? 164 : 64) << 10;  // shared memory of a multiprocessor
-        case 97: return (device.major >= 9 ? 227 : ampere ? 163 : 64) << 10;  // of a block that asks
-        case 106: return ampere ? 32 : 16;                        // blocks of a multiprocessor
-        case 111: return ampere ? 1024 : 0;                       // shared memory that the system keeps for itself
-        case 115: return 1;                                       // memory pools
+        case 78:
+        case 83:
+        case 95: return 1;                                     // priorities, managed memory, cooperative launch
+        case 81: return shared << 10;                          // shared memory of a multiprocessor
+        case 97: return (ampere ? shared - 1 : shared) << 10;  // of a block that asks
+        case 106: return ampere ? 32 : 16;                     // blocks of a multiprocessor
+        case 111: return ampere ? 1024 : 0;                    // shared memory that the system keeps for itself
+        case 115: return 1;                                    // memory pools
         default: return 0;
     }
 }

@@ -118,9 +118,9 @@ enum Need { NOTHING, LIBRARY, CONTEXT };
 
 // The first lines of every entry point: ordered failures, the fault that the device has had, and what is needed.
 CUresult enter(const char* call, Need need);
-#define ENTER(need)                                                   \
+#define ENTER(need)                                                     \
     if (CUresult refused = emulated::enter(__func__, emulated::need)) { \
-        return refused;                                               \
+        return refused;                                                 \
     }
 
 // The stream behind a handle (null and the two special values are the default stream), or null.

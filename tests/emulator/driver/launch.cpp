@@ -66,10 +66,9 @@ CUresult run(Function& function, const Shape& shape, const Arguments& arguments)
     function.static_bytes = std::max(function.static_bytes, launch.static_bytes);
     if (launch.profiled) session.profile_report += finish_profile(launch);
     session.report += finish_reports(launch);
-    // The device would have found out only now that this much does not fit.
+    // The real driver knows a kernel's static part from the start and would have refused the launch.
     size_t bytes = launch.static_bytes + launch.dynamic_bytes;
-    bool asked = function.dynamic_limit > (48 << 10);
-    if (bytes > (asked ? static_cast<size_t>(device_attribute(SHARED_OF_A_BLOCK_THAT_ASKS)) : 48 << 10)) {
+    if (bytes > static_cast<size_t>(device_attribute(SHARED_OF_A_BLOCK_THAT_ASKS))) {
         session.report += format("%s: kernel %s: %zu bytes static and %zu dynamic are more than a block may have\n",
                                  kind::STATIC_SHARED, function.entry->name, launch.static_bytes, launch.dynamic_bytes);
     }
@@ -91,8 +90,8 @@ CUresult launch(Function* function, const Shape& shape, void* stream, void* cons
 
 using namespace emulated;
 
-API cuLaunchKernel(Function* function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,
-                   unsigned block_z, unsigned shared, void* stream, void** parameters, void** extra) {
+API cuLaunchKernel(Function* function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,
+                   unsigned block_y, unsigned block_z, unsigned shared, void* stream, void** parameters, void** extra) {
     ENTER(CONTEXT)
     Shape shape{{grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, shared};
     return launch(function, shape, stream, parameters, extra);
@@ -116,7 +115,8 @@ API cuLaunchKernelEx(const CUlaunchConfig* config, Function* function, void** pa
 }
 
 // Occupancy by threads and shared memory; registers are not known here.
-API cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int* blocks, Function* function, int threads, size_t dynamic, unsigned) {
+API cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int* blocks, Function* function, int threads, size_t dynamic,
+                                                         unsigned) {
     ENTER(CONTEXT)
     if (!functions.has(function)) return INVALID_HANDLE;
     if (threads <= 0 || threads > 1024) return INVALID_VALUE;

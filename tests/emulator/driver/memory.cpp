@@ -1,5 +1,5 @@
-// Device memory, pinned host memory, copies and fills. Device memory is part of the host's, so a copy is a memcpy; what the
-// checks know about the bytes goes with it.
+// Device memory, pinned host memory, copies and fills. Device memory is part of the host's, so a copy is a memcpy; what
+// the checks know about the bytes goes with it.
 #include <sys/mman.h>
 
 #include <cstdlib>
@@ -14,11 +14,12 @@ namespace emulated {
 
 namespace {
 
-// Every allocation begins at a multiple of this, as cuMemAlloc's do, and has at least as much forbidden space behind it.
+// Every allocation begins at a multiple of this, as cuMemAlloc's do, and has at least as much forbidden space behind
+// it.
 constexpr size_t UNIT = 256;
 
 std::mutex mutex;
-std::map<size_t, size_t> live;       // offset in the arena -> bytes
+std::map<size_t, size_t> live;        // offset in the arena -> bytes
 std::map<size_t, size_t> free_parts;  // offset -> bytes, what lies between
 bool prepared = false;
 size_t used = 0;
@@ -74,7 +75,8 @@ bool release(void* address) {
     if (found == live.end()) return false;
     mark_device(address, found->second, FORBIDDEN);
     // Large ones go back to the system at once.
-    if (found->second >= size_t(1) << 20) madvise(arena() + (found->first + 4095) / 4096 * 4096, found->second / 4096 * 4096 - 4096, MADV_DONTNEED);
+    if (found->second >= size_t(1) << 20)
+        madvise(arena() + (found->first + 4095) / 4096 * 4096, found->second / 4096 * 4096 - 4096, MADV_DONTNEED);
     used -= found->second;
     give_back(found->first, footprint(found->second));
     live.erase(found);
@@ -149,7 +151,8 @@ CUresult on_device(void* stream, CUdeviceptr to, CUdeviceptr from, size_t bytes)
 CUresult fill(void* stream, CUdeviceptr to, unsigned value, size_t width, size_t count) {
     if (to % width != 0 || !allocated(to, count * width)) return INVALID_VALUE;
     return submit(stream, {Operation::fill, [=] {
-                               for (size_t i = 0; i < count && width > 1; ++i) std::memcpy(bytes_at(to) + i * width, &value, width);
+                               for (size_t i = 0; i < count && width > 1; ++i)
+                                   std::memcpy(bytes_at(to) + i * width, &value, width);
                                if (width == 1) std::memset(bytes_at(to), static_cast<int>(value), count);
                                // Tests fill with 0xff what a kernel is to write: reading it is an error.
                                bool poison = Session::mine().checks && width == 1 && value == 0xff;

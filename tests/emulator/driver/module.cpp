@@ -1,4 +1,5 @@
-// Modules and functions. Loading a module builds its text (or finds it built) in the calling thread's mode and opens it.
+// Modules and functions. Loading a module builds its text (or finds it built) in the calling thread's mode and opens
+// it.
 #include <dlfcn.h>
 #include <link.h>
 
@@ -41,7 +42,7 @@ void find_code(Module& module) {
             if (info->dlpi_addr != search.base) return 0;
             uintptr_t end = 0;
             for (int i = 0; i < info->dlpi_phnum; ++i) {
-                const ElfW(Phdr)& part = info->dlpi_phdr[i];
+                const ElfW(Phdr) & part = info->dlpi_phdr[i];
                 if (part.p_type == PT_LOAD) end = std::max<uintptr_t>(end, part.p_vaddr + part.p_memsz);
             }
             search.module.code_begin = reinterpret_cast<const char*>(search.base);
@@ -129,9 +130,11 @@ API cuFuncGetAttribute(int* value, int attribute, Function* function) {
     switch (attribute) {
         case 0: *value = static_cast<int>(function->entry->threads); break;
         case 1: *value = static_cast<int>(function->static_bytes); break;
-        case 2: case 3: *value = 0; break;  // constant memory; local memory, which only the real compiler knows
-        case 4: *value = 32; break;         // registers: likewise
-        case 5: case 6: *value = Session::mine().device.major * 10 + Session::mine().device.minor; break;
+        case 2:
+        case 3: *value = 0; break;   // constant memory; local memory, which only the real compiler knows
+        case 4: *value = 32; break;  // registers: likewise
+        case 5:
+        case 6: *value = Session::mine().device.major * 10 + Session::mine().device.minor; break;
         case 8: *value = static_cast<int>(function->dynamic_limit); break;
         default: *value = 0;
     }

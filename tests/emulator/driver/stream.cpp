@@ -1,5 +1,5 @@
-// Streams, events, capture and graphs. A stream does its work at once; a stream that is captured notes it, and a graph does
-// what was noted, in order.
+// Streams, events, capture and graphs. A stream does its work at once; a stream that is captured notes it, and a graph
+// does what was noted, in order.
 #include <time.h>
 
 #include <algorithm>

@@ -1,4 +1,5 @@
-// Entry points that the engine does not use: cudarc panics when a symbol is absent, so each answers that it is not supported.
+// Entry points that the engine does not use: cudarc panics when a symbol is absent, so each answers that it is not
+// supported.
 #include "driver.h"
 
 #define UNSUPPORTED(name) \

@@ -24,13 +24,15 @@ void thread_exit(Machine& machine, Thread& thread) {
     for (unsigned open = warp.open; open; open &= open - 1) {
         const Group& group = warp.groups[__builtin_ctz(open)];
         if (group.mask >> thread.lane & 1) {
-            report_fatal(kind::BAD_MASK, group.site,
-                         format("%s with mask %08x waits for lane %u, which has ended", group.name, group.mask, thread.lane));
+            report_fatal(
+                kind::BAD_MASK, group.site,
+                format("%s with mask %08x waits for lane %u, which has ended", group.name, group.mask, thread.lane));
         }
     }
     if (block.arrived > 0) {
-        report_fatal(kind::DIVERGENT_BARRIER, block.barrier_site,
-                     format("%u threads wait at this barrier, thread %u has ended without it", block.arrived, thread.linear));
+        report_fatal(
+            kind::DIVERGENT_BARRIER, block.barrier_site,
+            format("%u threads wait at this barrier, thread %u has ended without it", block.arrived, thread.linear));
     }
 }
 
@@ -51,7 +53,8 @@ void emulator_barrier() {
         block.barrier_site = me.site;
     } else if (machine.launch->checked && block.barrier_site != me.site && !same_line(block.barrier_site, me.site)) {
         std::string other = place_of(*machine.launch, block.barrier_site);
-        report_fatal(kind::DIVERGENT_BARRIER, me.site, format("other threads wait at another barrier, %s", other.c_str()));
+        report_fatal(kind::DIVERGENT_BARRIER, me.site,
+                     format("other threads wait at another barrier, %s", other.c_str()));
     }
     if (++block.arrived == block.live) {
         finish_barrier(machine, block);

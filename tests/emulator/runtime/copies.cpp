@@ -1,5 +1,5 @@
-// cp.async: copies that happen either at once or only at the wait that covers them, by seed; a kernel must be right both ways.
-// Until then what lies at the destination may not be read.
+// cp.async: copies that happen either at once or only at the wait that covers them, by seed; a kernel must be right
+// both ways. Until then what lies at the destination may not be read.
 #include <cstring>
 
 #include "machine.h"
@@ -37,7 +37,8 @@ void emulator_copy_async(void* shared, const void* global, unsigned bytes, unsig
     // Whenever it happens, from here on nobody may use what lies there, which nothing but a barrier before can ensure.
     if (watched(machine)) check_access(shared, bytes, Access::write, site);
     if (machine.launch->checked) mark_shared(machine, machine.shared_offset(shared), bytes, UNINITIALISED);
-    Copy copy{static_cast<unsigned char*>(shared), static_cast<const unsigned char*>(global), bytes, valid, site, false};
+    Copy copy{
+        static_cast<unsigned char*>(shared), static_cast<const unsigned char*>(global), bytes, valid, site, false};
     if (machine.launch->seed != 0 && machine.random() % 2 == 0) perform(copy);
     me.copies.waiting.push_back(copy);
 }

@@ -1,5 +1,5 @@
-// Where the compiler's instrumentation comes in. A checked kernel is compiled with -fsanitize=thread, which puts a call before
-// every access to memory, and with a few of -fsanitize=undefined; these are the functions that they call.
+// Where the compiler's instrumentation comes in. A checked kernel is compiled with -fsanitize=thread, which puts a call
+// before every access to memory, and with a few of -fsanitize=undefined; these are the functions that they call.
 #include "machine.h"
 #include "reports.h"
 #include "shadow.h"
@@ -18,12 +18,12 @@ inline void check(const void* address, size_t bytes, Access access, const void* 
 
 extern "C" {
 
-#define HOOKS(bytes)                                                                                                  \
-    void __tsan_read##bytes(void* p) { check(p, bytes, Access::read, __builtin_return_address(0)); }                   \
-    void __tsan_write##bytes(void* p) { check(p, bytes, Access::write, __builtin_return_address(0)); }                 \
-    void __tsan_unaligned_read##bytes(void* p) { check(p, bytes, Access::read, __builtin_return_address(0)); }         \
-    void __tsan_unaligned_write##bytes(void* p) { check(p, bytes, Access::write, __builtin_return_address(0)); }       \
-    void __tsan_volatile_read##bytes(void* p) { check(p, bytes, Access::read, __builtin_return_address(0)); }          \
+#define HOOKS(bytes)                                                                                             \
+    void __tsan_read##bytes(void* p) { check(p, bytes, Access::read, __builtin_return_address(0)); }             \
+    void __tsan_write##bytes(void* p) { check(p, bytes, Access::write, __builtin_return_address(0)); }           \
+    void __tsan_unaligned_read##bytes(void* p) { check(p, bytes, Access::read, __builtin_return_address(0)); }   \
+    void __tsan_unaligned_write##bytes(void* p) { check(p, bytes, Access::write, __builtin_return_address(0)); } \
+    void __tsan_volatile_read##bytes(void* p) { check(p, bytes, Access::read, __builtin_return_address(0)); }    \
     void __tsan_volatile_write##bytes(void* p) { check(p, bytes, Access::write, __builtin_return_address(0)); }
 HOOKS(1)
 HOOKS(2)

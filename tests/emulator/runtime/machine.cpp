@@ -1,5 +1,5 @@
-// The scheduler: one fiber for each CUDA thread, blocks one after the other. A fiber runs until it has to wait; then the next
-// ready one continues, in order for seed 0, in a random order for others.
+// The scheduler: one fiber for each CUDA thread, blocks one after the other. A fiber runs until it has to wait; then
+// the next ready one continues, in order for seed 0, in a random order for others.
 #include "machine.h"
 
 #include <sys/mman.h>
@@ -18,7 +18,8 @@
 
 __thread emulated::ThreadView* emulator_thread = nullptr;
 
-// Saves the registers that a function must preserve on the current stack, notes the stack at *from, and goes on from `to`.
+// Saves the registers that a function must preserve on the current stack, notes the stack at *from, and goes on from
+// `to`.
 extern "C" void emulator_switch(void** from, void* to);
 __asm__(
     ".text\n"

@@ -1,5 +1,5 @@
-// The runtime's records: a machine for each thread of the operating system that launches, the blocks that it runs together,
-// their threads (fibers) and warps.
+// The runtime's records: a machine for each thread of the operating system that launches, the blocks that it runs
+// together, their threads (fibers) and warps.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -111,8 +111,8 @@ struct Launch {
     size_t static_bytes = 0;  // found out while running
 };
 
-// Runs launches for one thread of the operating system. Lies at the head of one mapping with its fibers' stacks behind it, so
-// that one comparison tells the emulator's own memory from everything else.
+// Runs launches for one thread of the operating system. Lies at the head of one mapping with its fibers' stacks behind
+// it, so that one comparison tells the emulator's own memory from everything else.
 struct Machine {
     Thread threads[MOST_THREADS];
     Block block;

@@ -1,5 +1,5 @@
-// Accesses of the lanes of a warp that belong together are found by the instruction and by how often each lane has passed it.
-// Widths are those of the source: what the device's compiler merges by itself is not seen.
+// Accesses of the lanes of a warp that belong together are found by the instruction and by how often each lane has
+// passed it. Widths are those of the source: what the device's compiler merges by itself is not seen.
 #include "profile.h"
 
 #include <algorithm>
@@ -28,7 +28,9 @@ struct Request {
 struct Key {
     const void* site;
     unsigned thread, visit;
-    bool operator==(const Key& other) const { return site == other.site && thread == other.thread && visit == other.visit; }
+    bool operator==(const Key& other) const {
+        return site == other.site && thread == other.thread && visit == other.visit;
+    }
 };
 struct HashKey {
     size_t operator()(const Key& key) const {
@@ -43,8 +45,8 @@ struct Sum {
 };
 
 struct Profile {
-    std::unordered_map<Key, unsigned, HashKey> visits;      // of a thread to an instruction
-    std::unordered_map<Key, Request, HashKey> requests;     // of a warp
+    std::unordered_map<Key, unsigned, HashKey> visits;   // of a thread to an instruction
+    std::unordered_map<Key, Request, HashKey> requests;  // of a warp
     std::map<const void*, Sum> sums;
 };
 
@@ -127,8 +129,9 @@ std::string finish_profile(const Launch& launch) {
     for (const auto& [site, sum] : profile().sums) {
         words += format("%s: kernel %s, %s %s of %zu bytes, %zu requests, %zu %s (ideal %zu, ratio %.2f)\n",
                         place_of(launch, site).c_str(), launch.entry->name, sum.shared ? "shared" : "global",
-                        sum.write ? "write" : "read", sum.bytes, sum.requests, sum.actual, sum.shared ? "wavefronts" : "sectors",
-                        sum.ideal, static_cast<double>(sum.actual) / static_cast<double>(std::max<size_t>(sum.ideal, 1)));
+                        sum.write ? "write" : "read", sum.bytes, sum.requests, sum.actual,
+                        sum.shared ? "wavefronts" : "sectors", sum.ideal,
+                        static_cast<double>(sum.actual) / static_cast<double>(std::max<size_t>(sum.ideal, 1)));
     }
     profile().sums.clear();
     return words;

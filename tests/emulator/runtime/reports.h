@@ -27,8 +27,8 @@ constexpr const char* STACK = "stack-overflow";
 constexpr const char* TRAP = "trap";
 }  // namespace kind
 
-// Adds a finding of the current thread at `site` (an address in the kernel's code, or null). The same kind at the same place is
-// only counted. The text says what, not where.
+// Adds a finding of the current thread at `site` (an address in the kernel's code, or null). The same kind at the same
+// place is only counted. The text says what, not where.
 void report(const char* kind, const void* site, const std::string& text);
 // A finding after which the kernel cannot go on.
 [[noreturn]] void report_fatal(const char* kind, const void* site, const std::string& text);

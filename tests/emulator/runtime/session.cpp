@@ -39,7 +39,8 @@ void emulator_fail(const char* call, unsigned nth, int result) {
 int emulator_planned_failure(const char* call) {
     int result = 0;
     for (emulated::PlannedFailure& failure : Session::mine().failures) {
-        if (failure.remaining > 0 && emulated::names(failure.call, call) && --failure.remaining == 0) result = failure.result;
+        if (failure.remaining > 0 && emulated::names(failure.call, call) && --failure.remaining == 0)
+            result = failure.result;
     }
     return result;
 }

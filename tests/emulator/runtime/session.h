@@ -1,4 +1,5 @@
-// What tests set and read. All of it belongs to the calling thread, so that the tests of one binary can run at the same time.
+// What tests set and read. All of it belongs to the calling thread, so that the tests of one binary can run at the same
+// time.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -27,11 +28,11 @@ void emulator_fail(const char* call, unsigned nth, int result);
 void emulator_set_device(const struct emulator_device* device);
 void emulator_clear();
 
-// For the compiler's stand-in, which has no state of its own: the result that was ordered for this call, or 0; counts the call.
+// For the compiler's stand-in, which has no state of its own: the result that was ordered for this call, or 0; counts
+// the call.
 int emulator_planned_failure(const char* call);
 void emulator_count_compilation();
 int emulator_instruments();
-
 }
 
 namespace emulated {

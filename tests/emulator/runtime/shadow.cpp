@@ -1,9 +1,10 @@
-// The checks of memory. For each byte: may it be touched, was it written. For each word of four bytes: who wrote and who read it
-// last, and when, so that two accesses that nothing orders are found whatever the schedule was.
+// The checks of memory. For each byte: may it be touched, was it written. For each word of four bytes: who wrote and
+// who read it last, and when, so that two accesses that nothing orders are found whatever the schedule was.
 //
-// Two accesses of one launch are ordered if they are the same thread's; if a barrier of their block lies between them; if, in one
-// warp, a __syncwarp lies between them; or if, in different blocks, the first one's block published it (a fence, then an atomic
-// operation) and the second one's block looked later (an atomic operation). Shuffles and votes do not order memory.
+// Two accesses of one launch are ordered if they are the same thread's; if a barrier of their block lies between them;
+// if, in one warp, a __syncwarp lies between them; or if, in different blocks, the first one's block published it (a
+// fence, then an atomic operation) and the second one's block looked later (an atomic operation). Shuffles and votes do
+// not order memory.
 #include "shadow.h"
 
 #include <sys/mman.h>
@@ -64,8 +65,8 @@ bool published(const Launch& launch, const Mark& mark, const Block& block) {
 }
 
 // Whether an earlier access and one of `me` now are ordered.
-inline bool ordered(const Launch& launch, const Block& block, const Thread& me, const Mark& mark, uint8_t bytes, bool atomic,
-                    bool shared) {
+inline bool ordered(const Launch& launch, const Block& block, const Thread& me, const Mark& mark, uint8_t bytes,
+                    bool atomic, bool shared) {
     if (mark.serial < launch.first_serial || !(mark.bytes & bytes)) return true;
     if (mark.flags & ATOMIC && atomic) return true;
     // What lay in shared memory before was another block's own.
@@ -79,20 +80,24 @@ inline bool ordered(const Launch& launch, const Block& block, const Thread& me, 
     return mark.thread == me.linear || mark.warp_epoch != me.warp_epoch;
 }
 
-void report_race(bool shared, const void* site, const Block& block, const Mark& mark, const char* now, const char* before) {
+void report_race(bool shared, const void* site, const Block& block, const Mark& mark, const char* now,
+                 const char* before) {
     const char* kind = shared ? kind::RACE_SHARED : kind::RACE_GLOBAL;
     if (mark.serial == block.serial && !(mark.flags & SEVERAL_BLOCKS)) {
         report(kind, site, format("%s, and thread %u %s it with nothing to order the two", now, mark.thread, before));
     } else {
-        report(kind, site, format("%s, and another block's thread %u %s it in the same launch", now, mark.thread, before));
+        report(kind, site,
+               format("%s, and another block's thread %u %s it in the same launch", now, mark.thread, before));
     }
 }
 
-inline void mark_read(const Launch& launch, const Block& block, const Thread& me, Mark& mark, const Mark& now, bool shared) {
+inline void mark_read(const Launch& launch, const Block& block, const Thread& me, Mark& mark, const Mark& now,
+                      bool shared) {
     bool together = mark.serial == block.serial && mark.epoch == block.epoch && mark.bytes == now.bytes &&
                     !((mark.flags ^ now.flags) & ATOMIC);
     if (!together || (mark.thread == me.linear && !(mark.flags & (SEVERAL_LANES | SEVERAL_WARPS)))) {
-        bool other_blocks = !shared && mark.serial >= launch.first_serial && (mark.serial != block.serial || mark.flags & SEVERAL_BLOCKS);
+        bool other_blocks = !shared && mark.serial >= launch.first_serial &&
+                            (mark.serial != block.serial || mark.flags & SEVERAL_BLOCKS);
         mark = now;
         if (other_blocks) mark.flags |= SEVERAL_BLOCKS;
     } else if (mark.thread / WARP != me.warp) {
@@ -115,8 +120,8 @@ inline void check_word(const Machine& machine, const Thread& me, Word& word, uin
     } else if (writes && !ordered(launch, block, me, word.read, bytes, atomic, shared)) {
         report_race(shared, site, block, word.read, now, "read");
     }
-    Mark mark{block.serial, launch.moment, static_cast<uint16_t>(me.linear), block.epoch, me.warp_epoch, bytes,
-              static_cast<uint8_t>(atomic ? ATOMIC : 0)};
+    Mark mark{block.serial,  launch.moment, static_cast<uint16_t>(me.linear),         block.epoch,
+              me.warp_epoch, bytes,         static_cast<uint8_t>(atomic ? ATOMIC : 0)};
     if (writes) {
         word.write = mark;
     } else {
@@ -124,8 +129,8 @@ inline void check_word(const Machine& machine, const Thread& me, Word& word, uin
     }
 }
 
-void check_races(const Machine& machine, const Thread& me, Word* words, size_t offset, size_t bytes, Access access, bool shared,
-                 const void* site) {
+void check_races(const Machine& machine, const Thread& me, Word* words, size_t offset, size_t bytes, Access access,
+                 bool shared, const void* site) {
     for (size_t end = offset + bytes; offset < end;) {
         size_t word = offset / 4, first = offset % 4, last = end - word * 4 < 4 ? end - word * 4 : 4;
         check_word(machine, me, words[word], static_cast<uint8_t>((1u << last) - (1u << first)), access, shared, site);
@@ -138,7 +143,10 @@ inline bool all_initialised(const uint8_t* states, size_t bytes) {
     constexpr uint64_t ALL = 0x0202020202020202;
     uint64_t word = ALL;
     switch (bytes) {
-        case 1: case 2: case 4: case 8: break;
+        case 1:
+        case 2:
+        case 4:
+        case 8: break;
         default: return false;
     }
     std::memcpy(&word, states, bytes);
@@ -205,7 +213,8 @@ void check_access(const void* address, size_t bytes, Access access, const void* 
         // The thread's own variables, or a constant of the module.
         if (machine.owns(address)) return;
         if (address >= launch.code_begin && address < launch.code_end) return;
-        report_fatal(kind::OUT_OF_BOUNDS_GLOBAL, site, format("access to %p, which is no memory of the device", address));
+        report_fatal(kind::OUT_OF_BOUNDS_GLOBAL, site,
+                     format("access to %p, which is no memory of the device", address));
     }
     if (launch.profiled) profile_access(address, bytes, access != Access::read, site);
     if (!launch.checked) return;

@@ -1,5 +1,5 @@
-// A block's shared memory: dynamic part first, then each static variable at its first declaration. All of it is NaN at first,
-// and between the parts lie gaps that nobody may touch.
+// A block's shared memory: dynamic part first, then each static variable at its first declaration. All of it is NaN at
+// first, and between the parts lie gaps that nobody may touch.
 #include <algorithm>
 #include <cstring>
 
@@ -16,7 +16,8 @@ size_t place(Machine& machine, size_t bytes) {
     size_t offset = block.used;
     size_t end = (offset + bytes + SHARED_GAP - 1) / SHARED_GAP * SHARED_GAP + SHARED_GAP;
     if (end > SHARED_ROOM) {
-        report_fatal(kind::STATIC_SHARED, nullptr, format("%zu bytes of shared memory are more than any device has", end));
+        report_fatal(kind::STATIC_SHARED, nullptr,
+                     format("%zu bytes of shared memory are more than any device has", end));
     }
     std::memset(machine.shared + offset, 0xff, bytes);
     if (machine.launch->checked) {
@@ -54,8 +55,8 @@ void* emulator_shared(const void* site, size_t bytes, size_t alignment) {
     machine.launch->static_bytes = std::max(machine.launch->static_bytes, block.static_bytes);
     if (block.static_bytes > STATIC_SHARED_LIMIT) {
         report_fatal(kind::STATIC_SHARED, __builtin_return_address(0),
-                     format("%zu bytes of static shared memory, the device's compiler takes %zu at most", block.static_bytes,
-                            STATIC_SHARED_LIMIT));
+                     format("%zu bytes of static shared memory, the device's compiler takes %zu at most",
+                            block.static_bytes, STATIC_SHARED_LIMIT));
     }
     return machine.shared + offset;
 }

@@ -1,5 +1,6 @@
-// What the processor itself refuses in a kernel: an address that nobody has mapped (in a plain build, which checks nothing) and an
-// integer division by zero, which the device does not mind but which is never meant. The test goes on; only the launch fails.
+// What the processor itself refuses in a kernel: an address that nobody has mapped (in a plain build, which checks
+// nothing) and an integer division by zero, which the device does not mind but which is never meant. The test goes on;
+// only the launch fails.
 #include <signal.h>
 #include <ucontext.h>
 
@@ -23,7 +24,9 @@ thread_local const void* fault_address;
 }
 
 void handle(int signal, siginfo_t* info, void* context) {
-    const struct sigaction& previous = signal == SIGFPE ? previous_fpe : signal == SIGBUS ? previous_bus : previous_segv;
+    const struct sigaction& previous = signal == SIGFPE   ? previous_fpe
+                                       : signal == SIGBUS ? previous_bus
+                                                          : previous_segv;
     if (!emulator_thread) {
         // Not ours: whoever was here before, or the end.
         if (previous.sa_flags & SA_SIGINFO) {
@@ -45,7 +48,7 @@ void handle(int signal, siginfo_t* info, void* context) {
 
 struct Install {
     Install() {
-        struct sigaction action {};
+        struct sigaction action{};
         action.sa_sigaction = handle;
         action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
         sigaction(SIGSEGV, &action, &previous_segv);

@@ -1,10 +1,12 @@
-// Matrix operations of a warp, in the lane layouts of the PTX manual (section "Warp-level matrix instructions"). With g = lane / 4
-// and t = lane % 4, and two 16-bit elements in each register, lower half first:
+// Matrix operations of a warp, in the lane layouts of the PTX manual (section "Warp-level matrix instructions"). With
+// g = lane / 4 and t = lane % 4, and two 16-bit elements in each register, lower half first:
 //
-// m16n8k16, bf16: A (16 x 16, row major): a0 = (g, 2t..), a1 = (g + 8, 2t..), a2 = (g, 2t + 8..), a3 = (g + 8, 2t + 8..);
-//                 B (16 x 8): b0 = (2t.., g), b1 = (2t + 8.., g);
-// m16n8k8, tf32:  A (16 x 8): a0 = (g, t), a1 = (g + 8, t), a2 = (g, t + 4), a3 = (g + 8, t + 4); B (8 x 8): b0 = (t, g), b1 = (t + 4, g);
-// both:           C, D (16 x 8): d0, d1 = (g, 2t..), d2, d3 = (g + 8, 2t..).
+// m16n8k16, bf16: A (16 x 16, row major): a0 = (g, 2t..), a1 = (g + 8, 2t..), a2 = (g, 2t + 8..),
+//                                         a3 = (g + 8, 2t + 8..)
+//                 B (16 x 8):             b0 = (2t.., g), b1 = (2t + 8.., g)
+// m16n8k8, tf32:  A (16 x 8, row major):  a0 = (g, t), a1 = (g + 8, t), a2 = (g, t + 4), a3 = (g + 8, t + 4)
+//                 B (8 x 8):              b0 = (t, g), b1 = (t + 4, g)
+// both:           C, D (16 x 8):          d0, d1 = (g, 2t..), d2, d3 = (g + 8, 2t..)
 #include <cstring>
 
 #include "machine.h"
@@ -77,8 +79,8 @@ __attribute__((always_inline)) inline void product(void* const* operands) {
     exchange<K>(tile, operands, true);
 }
 
-// Matrix q of 8 x 8 halves has its row r where lane 8 q + r points; lane l gets elements 2 (l % 4) and the next of row l / 4, or
-// of column l / 4 if transposed.
+// Matrix q of 8 x 8 halves has its row r where lane 8 q + r points; lane l gets elements 2 (l % 4) and the next of row
+// l / 4, or of column l / 4 if transposed.
 template <unsigned MATRICES, bool TRANSPOSED>
 void load(void* const* operands) {
     unsigned result[WARP][MATRICES];

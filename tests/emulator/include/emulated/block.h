@@ -16,13 +16,14 @@ inline T& shared(const void* site) {
 
 }  // namespace emulated
 
-// The address of the static variable names the declaration, so that all threads of a block get the same memory for it, in
-// whatever order they come by. As on the device there is one such memory for each instance of a template.
-#define SHARED(type, name, ...)      \
+// The address of the static variable names the declaration, so that all threads of a block get the same memory for it,
+// in whatever order they come by. As on the device there is one such memory for each instance of a template.
+#define SHARED(type, name, ...)       \
     static char emulated_site_##name; \
     type(&name) __VA_ARGS__ = emulated::shared<type __VA_ARGS__>(&emulated_site_##name)
 #define SHARED_DYNAMIC(name) unsigned char* name = emulator_thread->block->dynamic
 
-// A kernel keeps its launch bound in an attribute that only the stand-in for the compiler reads; see compiler/exports.cpp.
+// A kernel keeps its launch bound in an attribute that only the stand-in for the compiler reads; see
+// compiler/exports.cpp.
 #define KERNEL(...) [[emulated::kernel(__VA_ARGS__)]] static void
 #define __launch_bounds__(...)

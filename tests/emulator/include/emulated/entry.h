@@ -1,4 +1,5 @@
-// How a kernel is called with the addresses of its arguments, as cuLaunchKernel has them, and what the driver is told about it.
+// How a kernel is called with the addresses of its arguments, as cuLaunchKernel has them, and what the driver is told
+// about it.
 #pragma once
 
 #include "entry_types.h"
@@ -8,8 +9,14 @@ namespace emulated {
 template <unsigned... I>
 struct Numbers {};
 
-template <class T> struct Plain { typedef T type; };
-template <class T> struct Plain<const T> { typedef T type; };
+template <class T>
+struct Plain {
+    typedef T type;
+};
+template <class T>
+struct Plain<const T> {
+    typedef T type;
+};
 
 template <class... P>
 struct Signature {
@@ -41,4 +48,3 @@ constexpr Signature<P...> signature(void (*)(P...)) {
 constexpr unsigned launch_bound(unsigned threads, unsigned = 0, unsigned = 0) { return threads; }
 
 }  // namespace emulated
-

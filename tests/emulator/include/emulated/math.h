@@ -1,22 +1,63 @@
-// Arithmetic by its CUDA names. The `_rn` family rounds once per operation, which plain C++ does too as long as the compiler
-// may not fuse (-ffp-contract=off).
+// Arithmetic by its CUDA names. The `_rn` family rounds once per operation, which plain C++ does too as long as the
+// compiler may not fuse (-ffp-contract=off).
 #pragma once
 
 extern "C" {
-float expf(float); float exp2f(float); float expm1f(float); float logf(float); float log2f(float); float log10f(float);
-float log1pf(float); float sqrtf(float); float cbrtf(float); float sinf(float); float cosf(float); float tanf(float);
-float asinf(float); float acosf(float); float atanf(float); float atan2f(float, float); float sinhf(float);
-float coshf(float); float tanhf(float); float erff(float); float erfcf(float); float powf(float, float);
-float fabsf(float); float floorf(float); float ceilf(float); float truncf(float); float roundf(float); float rintf(float);
-float nearbyintf(float); float fmodf(float, float); float fminf(float, float); float fmaxf(float, float);
-float fmaf(float, float, float); float copysignf(float, float); float hypotf(float, float); float ldexpf(float, int);
-float frexpf(float, int*); long lrintf(float);
-double exp(double); double log(double); double sqrt(double); double fabs(double); double floor(double); double ceil(double);
-double fma(double, double, double); double fmin(double, double); double fmax(double, double); double pow(double, double);
-double sin(double); double cos(double); double tanh(double);
+float expf(float);
+float exp2f(float);
+float expm1f(float);
+float logf(float);
+float log2f(float);
+float log10f(float);
+float log1pf(float);
+float sqrtf(float);
+float cbrtf(float);
+float sinf(float);
+float cosf(float);
+float tanf(float);
+float asinf(float);
+float acosf(float);
+float atanf(float);
+float atan2f(float, float);
+float sinhf(float);
+float coshf(float);
+float tanhf(float);
+float erff(float);
+float erfcf(float);
+float powf(float, float);
+float fabsf(float);
+float floorf(float);
+float ceilf(float);
+float truncf(float);
+float roundf(float);
+float rintf(float);
+float nearbyintf(float);
+float fmodf(float, float);
+float fminf(float, float);
+float fmaxf(float, float);
+float fmaf(float, float, float);
+float copysignf(float, float);
+float hypotf(float, float);
+float ldexpf(float, int);
+float frexpf(float, int*);
+long lrintf(float);
+double exp(double);
+double log(double);
+double sqrt(double);
+double fabs(double);
+double floor(double);
+double ceil(double);
+double fma(double, double, double);
+double fmin(double, double);
+double fmax(double, double);
+double pow(double, double);
+double sin(double);
+double cos(double);
+double tanh(double);
 int abs(int) noexcept;
 void* memcpy(void*, const void*, size_t) noexcept;
 void* memset(void*, int, size_t) noexcept;
+int printf(const char*, ...);
 }
 
 #define INFINITY __builtin_inff()
@@ -34,8 +75,26 @@ inline __attribute__((always_inline)) To bits(From from) {
 
 }  // namespace emulated
 
+// In C++ the short names take floats too, and stay in single precision.
+#define EMULATED_OVERLOAD(name) \
+    static inline float name(float x) { return name##f(x); }
+EMULATED_OVERLOAD(exp)
+EMULATED_OVERLOAD(log)
+EMULATED_OVERLOAD(sqrt)
+EMULATED_OVERLOAD(fabs)
+EMULATED_OVERLOAD(floor)
+EMULATED_OVERLOAD(ceil)
+EMULATED_OVERLOAD(sin)
+EMULATED_OVERLOAD(cos)
+EMULATED_OVERLOAD(tanh)
+static inline float abs(float x) { return fabsf(x); }
+static inline float pow(float x, float y) { return powf(x, y); }
+
 static inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
-static inline void sincosf(float x, float* sine, float* cosine) { *sine = sinf(x); *cosine = cosf(x); }
+static inline void sincosf(float x, float* sine, float* cosine) {
+    *sine = sinf(x);
+    *cosine = cosf(x);
+}
 static inline float __expf(float x) { return expf(x); }
 static inline float __exp2f(float x) { return exp2f(x); }
 static inline float __logf(float x) { return logf(x); }
@@ -123,8 +182,8 @@ static inline unsigned __byte_perm(unsigned x, unsigned y, unsigned selector) {
     return result;
 }
 
-#define EMULATED_MIN_MAX(type)                                          \
-    static inline type min(type a, type b) { return b < a ? b : a; }     \
+#define EMULATED_MIN_MAX(type)                                       \
+    static inline type min(type a, type b) { return b < a ? b : a; } \
     static inline type max(type a, type b) { return a < b ? b : a; }
 EMULATED_MIN_MAX(int)
 EMULATED_MIN_MAX(unsigned)
@@ -132,10 +191,17 @@ EMULATED_MIN_MAX(long)
 EMULATED_MIN_MAX(unsigned long)
 EMULATED_MIN_MAX(long long)
 EMULATED_MIN_MAX(unsigned long long)
+// Signed and unsigned mixed: compared as unsigned, as CUDA's own are.
+static inline unsigned min(unsigned a, int b) { return min(a, static_cast<unsigned>(b)); }
+static inline unsigned min(int a, unsigned b) { return min(static_cast<unsigned>(a), b); }
+static inline unsigned max(unsigned a, int b) { return max(a, static_cast<unsigned>(b)); }
+static inline unsigned max(int a, unsigned b) { return max(static_cast<unsigned>(a), b); }
 static inline float min(float a, float b) { return fminf(a, b); }
 static inline float max(float a, float b) { return fmaxf(a, b); }
 static inline double min(double a, double b) { return fmin(a, b); }
 static inline double max(double a, double b) { return fmax(a, b); }
 
 template <class T>
-static inline T __ldg(const T* address) { return *address; }
+static inline T __ldg(const T* address) {
+    return *address;
+}

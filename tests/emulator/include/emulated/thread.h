@@ -4,8 +4,8 @@
 // Code that the checks must not see: what the emulator does for a kernel is not the kernel's access.
 #define EMULATED_UNCHECKED __attribute__((no_sanitize("thread", "undefined")))
 
-// Functions with a kernel's line in them: inlined always, so that the debug information of EMULATED_HERE leads to the line
-// of the kernel that called.
+// Functions with a kernel's line in them: inlined always, so that the debug information of EMULATED_HERE leads to the
+// line of the kernel that called.
 #define EMULATED_INLINE static inline __attribute__((always_inline))
 #define EMULATED_HERE                                       \
     ({                                                      \
@@ -36,8 +36,8 @@ struct ThreadView {
 }  // namespace emulated
 
 extern "C" {
-// The CUDA thread that the operating system's thread executes now. Kernels read it at every threadIdx: the loader gives it a
-// fixed place (initial-exec), so that no function call is needed.
+// The CUDA thread that the operating system's thread executes now. Kernels read it at every threadIdx: the loader gives
+// it a fixed place (initial-exec), so that no function call is needed.
 extern __thread emulated::ThreadView* emulator_thread __attribute__((tls_model("initial-exec")));
 }
 

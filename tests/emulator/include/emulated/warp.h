@@ -1,5 +1,5 @@
-// Warp collectives: each lane of the mask leaves the address of its operands; the lane that comes last computes for all of
-// them, and then all go on.
+// Warp collectives: each lane of the mask leaves the address of its operands; the lane that comes last computes for all
+// of them, and then all go on.
 #pragma once
 
 #include "interface.h"
@@ -41,7 +41,8 @@ struct Vote {
 };
 
 template <class Combine>
-EMULATED_UNCHECKED static inline void combine_all(void* const* operands, unsigned mask, unsigned first, Combine combine) {
+EMULATED_UNCHECKED static inline void combine_all(void* const* operands, unsigned mask, unsigned first,
+                                                  Combine combine) {
     unsigned all = first;
     for (unsigned lane = 0; lane < 32; ++lane) {
         if (mask >> lane & 1) all = combine(all, static_cast<Vote*>(operands[lane])->value, lane);
@@ -51,25 +52,26 @@ EMULATED_UNCHECKED static inline void combine_all(void* const* operands, unsigne
     }
 }
 
-EMULATED_UNCHECKED static inline unsigned vote(const void* site, Collective operation, const char* name, unsigned mask, unsigned value) {
+EMULATED_UNCHECKED static inline unsigned vote(const void* site, Collective operation, const char* name, unsigned mask,
+                                               unsigned value) {
     Vote operands{value, 0};
     emulator_collective(operation, name, &operands, mask, 0, site);
     return operands.result;
 }
 
-#define EMULATED_VOTE(name, first, expression)                                                                  \
-    EMULATED_UNCHECKED static inline void name(void* const* operands, unsigned mask) {                           \
-        combine_all(operands, mask, first, [](unsigned all, unsigned value, unsigned lane) -> unsigned {         \
-            static_cast<void>(lane);                                                                             \
-            return expression;                                                                                   \
-        });                                                                                                      \
+#define EMULATED_VOTE(name, first, expression)                                                           \
+    EMULATED_UNCHECKED static inline void name(void* const* operands, unsigned mask) {                   \
+        combine_all(operands, mask, first, [](unsigned all, unsigned value, unsigned lane) -> unsigned { \
+            static_cast<void>(lane);                                                                     \
+            return expression;                                                                           \
+        });                                                                                              \
     }
 EMULATED_VOTE(ballot, 0, all | (value ? 1u << lane : 0u))
 EMULATED_VOTE(any, 0, all | (value != 0))
-EMULATED_VOTE(every, 1, all & (value != 0))
+EMULATED_VOTE(every, 1, all&(value != 0))
 EMULATED_VOTE(reduce_add, 0, all + value)
 EMULATED_VOTE(reduce_or, 0, all | value)
-EMULATED_VOTE(reduce_and, ~0u, all & value)
+EMULATED_VOTE(reduce_and, ~0u, all& value)
 EMULATED_VOTE(reduce_xor, 0, all ^ value)
 EMULATED_VOTE(reduce_max, 0, value > all ? value : all)
 EMULATED_VOTE(reduce_min, ~0u, value < all ? value : all)
@@ -79,7 +81,8 @@ EMULATED_UNCHECKED static inline void match_any(void* const* operands, unsigned 
         if (!(mask >> lane & 1)) continue;
         Vote& mine = *static_cast<Vote*>(operands[lane]);
         for (unsigned other = 0; other < 32; ++other) {
-            if (mask >> other & 1 && static_cast<Vote*>(operands[other])->value == mine.value) mine.result |= 1u << other;
+            if (mask >> other & 1 && static_cast<Vote*>(operands[other])->value == mine.value)
+                mine.result |= 1u << other;
         }
     }
 }
@@ -90,7 +93,8 @@ EMULATED_INLINE void __syncwarp(unsigned mask = 0xffffffffu) {
     emulator_collective(emulated::nothing, "__syncwarp", nullptr, mask, emulated::ORDERS_MEMORY, EMULATED_HERE);
 }
 
-// `width` cuts the warp into segments; a source outside of the segment means the lane itself (or wraps, for the plain form).
+// `width` cuts the warp into segments; a source outside of the segment means the lane itself (or wraps, for the plain
+// form).
 template <class T>
 EMULATED_INLINE T __shfl_sync(unsigned mask, T value, int source, int width = 32) {
     unsigned segment = emulator_thread->lane & ~static_cast<unsigned>(width - 1);
@@ -105,7 +109,8 @@ EMULATED_INLINE T __shfl_xor_sync(unsigned mask, T value, int flip, int width = 
 template <class T>
 EMULATED_INLINE T __shfl_down_sync(unsigned mask, T value, unsigned distance, int width = 32) {
     unsigned lane = emulator_thread->lane, place = (lane & (width - 1)) + distance;
-    return emulated::shuffle(EMULATED_HERE, "__shfl_down_sync", mask, value, place < static_cast<unsigned>(width) ? lane + distance : lane);
+    return emulated::shuffle(EMULATED_HERE, "__shfl_down_sync", mask, value,
+                             place < static_cast<unsigned>(width) ? lane + distance : lane);
 }
 template <class T>
 EMULATED_INLINE T __shfl_up_sync(unsigned mask, T value, unsigned distance, int width = 32) {
@@ -129,7 +134,8 @@ EMULATED_INLINE unsigned __reduce_add_sync(unsigned mask, unsigned value) {
     return emulated::vote(EMULATED_HERE, emulated::reduce_add, "__reduce_add_sync", mask, value);
 }
 EMULATED_INLINE int __reduce_add_sync(unsigned mask, int value) {
-    return static_cast<int>(emulated::vote(EMULATED_HERE, emulated::reduce_add, "__reduce_add_sync", mask, static_cast<unsigned>(value)));
+    return static_cast<int>(
+        emulated::vote(EMULATED_HERE, emulated::reduce_add, "__reduce_add_sync", mask, static_cast<unsigned>(value)));
 }
 EMULATED_INLINE unsigned __reduce_max_sync(unsigned mask, unsigned value) {
     return emulated::vote(EMULATED_HERE, emulated::reduce_max, "__reduce_max_sync", mask, value);
@@ -140,11 +146,13 @@ EMULATED_INLINE unsigned __reduce_min_sync(unsigned mask, unsigned value) {
 // Adding 2^31 keeps the order of signed numbers.
 EMULATED_INLINE int __reduce_max_sync(unsigned mask, int value) {
     unsigned shifted = static_cast<unsigned>(value) ^ 0x80000000u;
-    return static_cast<int>(emulated::vote(EMULATED_HERE, emulated::reduce_max, "__reduce_max_sync", mask, shifted) ^ 0x80000000u);
+    return static_cast<int>(emulated::vote(EMULATED_HERE, emulated::reduce_max, "__reduce_max_sync", mask, shifted) ^
+                            0x80000000u);
 }
 EMULATED_INLINE int __reduce_min_sync(unsigned mask, int value) {
     unsigned shifted = static_cast<unsigned>(value) ^ 0x80000000u;
-    return static_cast<int>(emulated::vote(EMULATED_HERE, emulated::reduce_min, "__reduce_min_sync", mask, shifted) ^ 0x80000000u);
+    return static_cast<int>(emulated::vote(EMULATED_HERE, emulated::reduce_min, "__reduce_min_sync", mask, shifted) ^
+                            0x80000000u);
 }
 EMULATED_INLINE unsigned __reduce_or_sync(unsigned mask, unsigned value) {
     return emulated::vote(EMULATED_HERE, emulated::reduce_or, "__reduce_or_sync", mask, value);
