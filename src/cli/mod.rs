@@ -1,5 +1,6 @@
 //! Arguments, messages, exit codes. Each subcommand has a file of its own: its arguments and a function `run`.
 
+mod bench;
 mod console;
 mod convert;
 mod demo;
@@ -45,6 +46,7 @@ enum Command {
     Evaluate(evaluate::Arguments),
     Dump(dump::Arguments),
     Selftest(selftest::Arguments),
+    Bench(bench::Arguments),
     #[cfg(feature = "cuda")]
     Kernels(kernels::Arguments),
 }
@@ -88,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::Evaluate(arguments) => evaluate::run(&arguments),
         Command::Dump(arguments) => dump::run(&arguments),
         Command::Selftest(arguments) => selftest::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         #[cfg(feature = "cuda")]
         Command::Kernels(arguments) => kernels::run(&arguments),
     };

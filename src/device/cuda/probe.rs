@@ -99,7 +99,8 @@ fn compiler_folders() -> Vec<PathBuf> {
         }
     }
     folders.push(PathBuf::from("/usr/local/cuda/lib64"));
-    let mut pythons: Vec<PathBuf> = std::env::var_os("VIRTUAL_ENV").map(PathBuf::from).into_iter().collect();
+    let environments = ["VIRTUAL_ENV", "CONDA_PREFIX"];
+    let mut pythons: Vec<PathBuf> = environments.into_iter().filter_map(std::env::var_os).map(PathBuf::from).collect();
     pythons.extend(std::env::var_os("HOME").map(|home| Path::new(&home).join(".local")));
     pythons.extend([PathBuf::from("/usr/local"), PathBuf::from("/usr")]);
     for python in pythons {

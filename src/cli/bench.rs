@@ -1,0 +1,137 @@
+//! `sarcomere bench`: how long whole networks take on a device.
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use sarcomere::detector::{Detector, DetectorConfig};
+use sarcomere::device::Device;
+use sarcomere::graph::{Executor, Graph, Value};
+use sarcomere::nn;
+use sarcomere::ops::problem::Numbers;
+use sarcomere::tensor::{DType, Tensor};
+use sarcomere::train::{DetectorRun, DetectorTask, Task, TwitchRun, TwitchTask};
+use sarcomere::twitch::{TwitchConfig, TwitchEstimator};
+use sarcomere::{Error, Result};
+use serde_json::json;
+
+use super::console::print;
+use super::{Common, Outcome};
+
+/// Time whole networks: inference and training steps
+#[derive(Args)]
+pub struct Arguments {
+    /// Only those with this in their name
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    filter: String,
+    /// Measure each for this long
+    #[arg(long, default_value_t = 1.0, value_name = "SECONDS")]
+    seconds: f64,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// One thing to time.
+type Make = fn(&Device) -> Result<Box<dyn FnMut() -> Result<()>>>;
+
+const CASES: [(&str, Make); 6] = [
+    ("detector_lite_b1", |device| inference(device, Detector::graph(&DetectorConfig::lite()).map(|(g, _, t)| (g, t))?)),
+    ("detector_paper_b1", |device| {
+        inference(device, Detector::graph(&DetectorConfig::paper()).map(|(g, _, t)| (g, t))?)
+    }),
+    ("twitch_lite_b1", |device| {
+        inference(device, TwitchEstimator::graph(&TwitchConfig::lite()).map(|(g, _, t)| (g, t))?)
+    }),
+    ("twitch_paper_b1", |device| {
+        inference(device, TwitchEstimator::graph(&TwitchConfig::paper()).map(|(g, _, t)| (g, t))?)
+    }),
+    ("train_detector_lite_b8", |device| training(DetectorTask::new(device, DetectorRun::lite(1000))?)),
+    ("train_twitch_lite_b4", |device| {
+        training(TwitchTask::new(device, TwitchRun { detected_share: 0.0, ..TwitchRun::lite(1000) }, None)?)
+    }),
+];
+
+/// A graph on random inputs (counts: all rows), with random weights; uploads of the inputs and the reading of the first target
+/// are part of a run.
+fn inference(device: &Device, (graph, targets): (Graph, Vec<Value>)) -> Result<Box<dyn FnMut() -> Result<()>>> {
+    let names: Vec<String> = graph.variables().iter().map(|(name, _)| (*name).to_owned()).collect();
+    let mut numbers = Numbers::new(1);
+    let mut inputs = Vec::new();
+    for (_, value) in graph.inputs() {
+        let shape = graph.shape(value).dims();
+        inputs.push((
+            value,
+            match graph.ty(value).dtype {
+                DType::I32 => Numbers::ints(&vec![25; graph.ty(value).len()]).reshaped(graph.shape(value).clone())?,
+                _ => numbers.tensor(shape),
+            },
+        ));
+    }
+    let mut executor = Executor::new(device, graph.into(), &targets)?;
+    nn::initialise(&mut executor, &names, 1)?;
+    Ok(Box::new(move || {
+        let feeds: Vec<(Value, &Tensor)> = inputs.iter().map(|(value, tensor)| (*value, tensor)).collect();
+        executor.run(&feeds)?;
+        executor.output(targets[0]).map(drop)
+    }))
+}
+
+/// Steps, the simulation of their recordings included.
+fn training<T: Task + 'static>(mut task: T) -> Result<Box<dyn FnMut() -> Result<()>>> {
+    let mut step = 0;
+    Ok(Box::new(move || {
+        step += 1;
+        task.step(step - 1).map(drop)
+    }))
+}
+
+/// Times every case.
+pub fn run(arguments: &Arguments) -> Outcome {
+    if !(arguments.seconds > 0.0 && arguments.seconds <= 600.0) {
+        return Err(
+            Error::value("--seconds", format!("expected more than 0, at most 600, got {}", arguments.seconds)).into()
+        );
+    }
+    let cases: Vec<_> = CASES.iter().filter(|(name, _)| name.contains(&arguments.filter)).collect();
+    if cases.is_empty() {
+        let names: Vec<&str> = CASES.iter().map(|(name, _)| *name).collect();
+        return Err(
+            Error::value("--filter", format!("no case has it in its name; there are {}", names.join(", "))).into()
+        );
+    }
+    let device = arguments.common.open_device()?;
+    let json = arguments.common.json;
+    if !json {
+        print(&format!(
+            "device  {}\n\n{:<24} {:>10} {:>10} {:>10} {:>6}",
+            device.describe(),
+            "case",
+            "median ms",
+            "fastest",
+            "slowest",
+            "runs"
+        ));
+    }
+    let mut rows = Vec::new();
+    for (name, make) in cases {
+        let mut run = make(&device)?;
+        // Plans are captured, caches and threads are warm after these.
+        (0..3).try_for_each(|_| run())?;
+        let mut times: Vec<f64> = Vec::new();
+        let begin = Instant::now();
+        while times.len() < 5 || begin.elapsed() < Duration::from_secs_f64(arguments.seconds) {
+            let start = Instant::now();
+            run()?;
+            times.push(start.elapsed().as_secs_f64() * 1e3);
+        }
+        times.sort_by(f64::total_cmp);
+        let (median, fastest, slowest) = (times[times.len() / 2], times[0], times[times.len() - 1]);
+        if !json {
+            print(&format!("{name:<24} {median:>10.3} {fastest:>10.3} {slowest:>10.3} {:>6}", times.len()));
+        }
+        rows.push(json!({"case": name, "median_ms": median, "fastest_ms": fastest, "slowest_ms": slowest, "runs": times.len()}));
+    }
+    if json {
+        print(&json!({"device": device.describe(), "cases": rows}).to_string());
+    }
+    Ok(())
+}
