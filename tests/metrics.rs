@@ -348,7 +348,7 @@ fn baseline_rates(preset: &str, units: u32, recordings: u32) -> [f64; 3] {
 }
 
 /// The table of baselines that another simulator of the same specification gave, with 3 recordings a cell: wide bounds. Its
-/// `hard` cell of 5 MUs is left out: 0.91 and 0.93 there, 0.73 and 0.76 here, where one weak MU among few weighs more.
+/// `hard` cell of 5 MUs is left out, for there the two differ: 0.91 and 0.93 in the table, 0.73 and 0.76 here.
 #[test]
 fn baselines_on_simulated_recordings_come_near_the_published_table() {
     for (preset, units, expected, allowed) in [

@@ -7,8 +7,8 @@ use sarcomere::nn::Weights;
 use sarcomere::tensor::DType;
 use serde_json::json;
 
+use super::Outcome;
 use super::console::print;
-use super::{Common, Outcome};
 
 /// Round a network's weights to another float type
 #[derive(Args)]
@@ -20,8 +20,9 @@ pub struct Arguments {
     /// Float type
     #[arg(long, value_enum, default_value = "f16")]
     dtype: Float,
-    #[command(flatten)]
-    common: Common,
+    /// Print what was written as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -46,7 +47,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
     rounded.write(&arguments.output)?;
     let values: usize = rounded.tensors().values().map(|tensor| tensor.len()).sum();
     let output = arguments.output.display();
-    if arguments.common.json {
+    if arguments.json {
         print(&json!({"output": arguments.output, "values": values, "dtype": dtype.to_string()}).to_string());
     } else {
         print(&format!("wrote {values} values as {dtype} to {output}"));

@@ -6,7 +6,7 @@ use clap::Args;
 use sarcomere::identify::Options;
 use sarcomere::identify::report::{About, Folder, KnownUnit};
 use sarcomere::muscle::Split;
-use sarcomere::{Recording, Result};
+use sarcomere::{Error, Recording, Result};
 
 use super::console::{note, print};
 use super::identify::{Reading, named};
@@ -39,6 +39,11 @@ pub struct Arguments {
 
 /// Runs the demo.
 pub fn run(arguments: &Arguments) -> Outcome {
+    if arguments.input.is_none()
+        && let Some(option) = arguments.reading.given()
+    {
+        return Err(Error::value(option, "is about a file: name one with --input, or leave it out").into());
+    }
     let done = match &arguments.input {
         Some(path) => {
             let (recording, truth) = arguments.reading.read(path)?;

@@ -1,6 +1,6 @@
 //! `sarcomere evaluate`: the networks against simulated recordings whose truth is known.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use sarcomere::evaluate::{CHANCE, LEAST_SQUARES, MASK_MEAN, NETWORK, TestSet, evaluate};
@@ -58,6 +58,10 @@ pub fn run(arguments: &Arguments) -> Outcome {
         recordings: arguments.recordings,
         seed: arguments.seed,
     };
+    if let Some(path) = &arguments.out {
+        // An hour's figures must not be lost to a wrong path.
+        check_place(path)?;
+    }
     let mut networks: Identifier = arguments.weights.identifier(&device)?;
     let total = set.presets.len() * set.cells.len() * set.recordings as usize;
     let bar = Progress::new(format!("evaluating on {total} recordings"));
@@ -75,6 +79,16 @@ pub fn run(arguments: &Arguments) -> Outcome {
         table(&reports);
     }
     Ok(())
+}
+
+/// Fails if no file can be written there.
+fn check_place(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Err(Error::file(path, "is a folder: name a file"));
+    }
+    let mut probe = path.as_os_str().to_owned();
+    probe.push(format!(".{}.tmp", std::process::id()));
+    std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe)).map_err(|e| Error::io(path, "write", e))
 }
 
 fn noise(text: &str) -> Result<Noise> {

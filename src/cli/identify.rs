@@ -52,6 +52,17 @@ pub struct Reading {
 }
 
 impl Reading {
+    /// An option that was given, if any.
+    pub fn given(&self) -> Option<&'static str> {
+        let given = [
+            ("--fs", self.fs.is_some()),
+            ("--mm-per-pixel", self.mm_per_pixel.is_some()),
+            ("--array", self.array.is_some()),
+            ("--velocity-unit", self.velocity_unit.is_some()),
+        ];
+        given.into_iter().find(|(_, given)| *given).map(|(option, _)| option)
+    }
+
     /// Reads a recording and, where the file has them, its true units.
     pub fn read(&self, path: &Path) -> Result<(Recording, Option<Vec<KnownUnit>>)> {
         let options = ReadOptions { fs_hz: self.fs, mm_per_pixel: self.mm_per_pixel, array: self.array.clone() };

@@ -48,7 +48,7 @@ pub struct Scene {
     /// Kind of muscle
     #[arg(long, default_value = "paper", value_name = "paper|hard")]
     pub preset: String,
-    /// Number of motor units [default of `simulate`: 5 to 30, drawn anew for each recording]
+    /// Number of motor units [default: 10 in `demo`; in `simulate` 5 to 30, drawn anew for each recording]
     #[arg(long)]
     pub units: Option<u32>,
     /// Signal-to-noise ratio in dB, or `inf`

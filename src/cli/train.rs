@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::console::{Progress, note, print};
+use super::identify::named;
 use super::{Common, Outcome, within};
 
 /// Train a network on simulated recordings
@@ -88,7 +89,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
             };
             run.batch = arguments.batch.unwrap_or(run.batch);
             run.seed = arguments.seed.unwrap_or(run.seed);
-            let mut task = DetectorTask::new(&device, run)?;
+            let mut task = DetectorTask::new(&device, run).map_err(|e| in_config(arguments, e))?;
             if let Some(path) = &arguments.start_from {
                 task.training_mut().start_from(&Weights::read(path, detector::KIND)?)?;
             }
@@ -104,7 +105,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
             run.batch = arguments.batch.unwrap_or(run.batch);
             run.seed = arguments.seed.unwrap_or(run.seed);
             let detector = if run.detected_share > 0.0 { Some(load_detector(arguments, &device)?) } else { None };
-            let mut task = TwitchTask::new(&device, run, detector)?;
+            let mut task = TwitchTask::new(&device, run, detector).map_err(|e| in_config(arguments, e))?;
             if let Some(path) = &arguments.start_from {
                 task.training_mut().start_from(&Weights::read(path, twitch::KIND)?)?;
             }
@@ -159,6 +160,14 @@ fn train<T: Task>(arguments: &Arguments, task: &mut T) -> Outcome {
 fn read_config<C: DeserializeOwned>(path: &PathBuf) -> Result<C> {
     let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, "read", error))?;
     serde_json::from_str(&text).map_err(|error| Error::file(path, format!("not a training configuration: {error}")))
+}
+
+/// The same complaint, naming the file that the configuration is from.
+fn in_config(arguments: &Arguments, error: Error) -> Error {
+    match &arguments.config {
+        Some(path) => named(path, error),
+        None => error,
+    }
 }
 
 fn unknown_preset(name: &str) -> Error {

@@ -36,6 +36,37 @@ pub enum Stem {
     },
 }
 
+/// Far beyond any use: a size from a damaged file must not fill the memory.
+const MAX_SIDE: usize = 1024;
+const MAX_FRAMES: usize = 10_000;
+const MAX_WIDTH: usize = 1 << 14;
+const MAX_ROWS: usize = 1 << 16;
+const MAX_KERNEL: usize = 64;
+
+impl Stem {
+    /// Field, value, largest possible value.
+    fn limits(&self) -> Vec<(&'static str, usize, usize)> {
+        match self {
+            Stem::SlowFusion { filters, kernels, stride, time_pool } => {
+                let filters = filters.iter().map(|width| ("stem.filters", *width, MAX_WIDTH));
+                let kernels = kernels.iter().flatten().map(|size| ("stem.kernels", *size, MAX_KERNEL));
+                let strides =
+                    stride.iter().chain(time_pool).map(|step| ("stem.stride and time_pool", *step, MAX_KERNEL));
+                filters.chain(kernels).chain(strides).collect()
+            }
+            Stem::NeighbourCorrelation { radii, smooth_frames, filters, blocks, .. } => {
+                let radii = radii.iter().map(|radius| ("stem.radii", (*radius).max(0) as usize, MAX_KERNEL));
+                let others = [
+                    ("stem.smooth_frames", *smooth_frames, MAX_FRAMES),
+                    ("stem.filters", *filters, MAX_WIDTH),
+                    ("stem.blocks", *blocks, 128),
+                ];
+                radii.chain(others).collect()
+            }
+        }
+    }
+}
+
 /// The mask head.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -259,22 +290,34 @@ impl DetectorConfig {
         let check = |field: &str, ok: bool, message: &str| {
             if ok { Ok(()) } else { Err(Error::value(format!("detector.{field}"), message)) }
         };
-        let positive = [
-            ("image", self.image[0].min(self.image[1])),
-            ("frames", self.frames),
-            ("stages", self.stages.len()),
-            ("fpn_width", self.fpn_width),
-            ("rpn_width", self.rpn_width),
-            ("proposals_training", self.proposals_training),
-            ("proposals_inference", self.proposals_inference),
-            ("rois_per_image", self.rois_per_image),
-            ("max_units", self.max_units),
-            ("box_pool", self.box_pool),
-            ("max_detections", self.max_detections),
-            ("box_head", self.box_head[0].min(self.box_head[1])),
+        let mut limits = vec![
+            ("frames", self.frames, MAX_FRAMES),
+            ("stages", self.stages.len(), 8),
+            ("fpn_width", self.fpn_width, MAX_WIDTH),
+            ("rpn_width", self.rpn_width, MAX_WIDTH),
+            ("pre_nms_limit", self.pre_nms_limit, MAX_ROWS),
+            ("proposals_training", self.proposals_training, MAX_ROWS),
+            ("proposals_inference", self.proposals_inference, MAX_ROWS),
+            ("rpn_anchors_per_image", self.rpn_anchors_per_image, MAX_ROWS),
+            ("rois_per_image", self.rois_per_image, MAX_ROWS),
+            ("max_units", self.max_units, MAX_ROWS),
+            ("box_pool", self.box_pool, MAX_KERNEL),
+            ("max_detections", self.max_detections, MAX_ROWS),
         ];
-        for (field, value) in positive {
-            check(field, (1..=1 << 20).contains(&value), "must be between 1 and 1048576")?;
+        limits.extend(self.image.map(|side| ("image", side, MAX_SIDE)));
+        limits.extend(self.box_head.map(|width| ("box_head", width, MAX_WIDTH)));
+        limits.extend(self.anchor_strides.iter().map(|stride| ("anchor_strides", *stride, MAX_SIDE)));
+        for stage in &self.stages {
+            limits.extend([("stages.blocks", stage.blocks, 128), ("stages.stride", stage.stride, MAX_KERNEL)]);
+            limits.extend(stage.filters.iter().map(|width| ("stages.filters", *width, MAX_WIDTH)));
+        }
+        if let Some(head) = &self.mask_head {
+            limits.extend([("mask_head.convs", head.convs, 128), ("mask_head.pool", head.pool, MAX_KERNEL)]);
+            limits.extend([head.width, head.deconv_width].map(|width| ("mask_head.width", width, MAX_WIDTH)));
+        }
+        limits.extend(self.stem.limits());
+        for (field, value, most) in limits {
+            check(field, (1..=most).contains(&value), &format!("expected 1 to {most}, got {value}"))?;
         }
         let levels = self.stages.len() + usize::from(self.extra_level);
         check(

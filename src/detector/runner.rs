@@ -41,7 +41,7 @@ impl Detector {
 
     /// A detector with the weights and configuration of a file.
     pub fn from_weights(device: &Device, weights: &Weights) -> Result<Self> {
-        let mut detector = Self::new(device, &weights.config()?)?;
+        let mut detector = Self::new(device, &weights.config()?).map_err(|error| weights.named(error))?;
         weights.load_into(&mut detector.executor)?;
         Ok(detector)
     }

@@ -38,7 +38,7 @@ pub(super) trait Backend: Send {
 pub(super) fn new(device: &Device, graph: &Arc<Graph>, plan: &Plan) -> Result<Box<dyn Backend>> {
     let _ = graph;
     match device {
-        Device::Cpu(cpu) => Ok(Box::new(super::run_cpu::CpuBackend::new(cpu.clone(), plan))),
+        Device::Cpu(cpu) => Ok(Box::new(super::run_cpu::CpuBackend::new(cpu.clone(), plan)?)),
         #[cfg(feature = "cuda")]
         Device::Cuda(cuda) => Ok(Box::new(super::run_cuda::CudaBackend::new(cuda.clone(), graph, plan)?)),
     }

@@ -127,8 +127,8 @@ impl Dump {
                 row.kernel,
                 row.cost.flops as f64 / 1e6,
                 row.output_bytes as f64 / 1024.0,
-                row.inputs.join(" "),
-                row.outputs.join(" ")
+                first_few(&row.inputs),
+                first_few(&row.outputs)
             );
         }
         text.push_str("\n* runs once, when the weights are set\n");
@@ -157,6 +157,14 @@ impl Dump {
             "arena_bytes": self.plan.arena_bytes, "peak_bytes": self.plan.peak_bytes(), "nodes": nodes,
         })
     }
+}
+
+/// For a line: the first values of a list, and how many more there are (an optimizer has hundreds).
+fn first_few(values: &[String]) -> String {
+    const FEW: usize = 8;
+    let more = values.len().saturating_sub(FEW);
+    let few = values[..values.len() - more].join(" ");
+    if more > 0 { format!("{few} and {more} more") } else { few }
 }
 
 fn describe(graph: &Graph, value: Value) -> String {

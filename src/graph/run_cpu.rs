@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::backend::Backend;
 use super::{Graph, Place, Plan, Step};
-use crate::Result;
 use crate::device::{Cpu, Device};
 use crate::ops::{CpuArgs, Input, Output};
 use crate::tensor::AlignedBytes;
+use crate::{DeviceFault, Error, Result};
 
 /// Host memory and the CPU bodies.
 pub(super) struct CpuBackend {
@@ -21,15 +21,22 @@ pub(super) struct CpuBackend {
 }
 
 impl CpuBackend {
-    pub(super) fn new(cpu: Arc<Cpu>, plan: &Plan) -> Self {
-        Self {
+    pub(super) fn new(cpu: Arc<Cpu>, plan: &Plan) -> Result<Self> {
+        let memory = |bytes: usize| {
+            AlignedBytes::try_zeroed(bytes).ok_or_else(|| {
+                let gib = plan.peak_bytes() as f64 / f64::from(1 << 30);
+                let message = format!("there are no {gib:.1} GiB of memory: choose a smaller batch or network");
+                Error::device(DeviceFault::OutOfMemory, message)
+            })
+        };
+        Ok(Self {
             cpu,
-            persistent: AlignedBytes::zeroed(plan.persistent_bytes),
-            arena: AlignedBytes::zeroed(plan.arena_bytes),
+            persistent: memory(plan.persistent_bytes)?,
+            arena: memory(plan.arena_bytes)?,
             plan: plan.clone(),
             input_views: Vec::new(),
             output_views: Vec::new(),
-        }
+        })
     }
 
     fn buffer(&self, place: Place) -> &AlignedBytes {

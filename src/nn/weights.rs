@@ -12,6 +12,8 @@ use crate::{Error, Result};
 
 const KIND: &str = "sarcomere.network";
 const CONFIG: &str = "sarcomere.config";
+/// What to do about a file that is not what it should be.
+const REMEDY: &str = "use one that `sarcomere train` or `convert` wrote";
 
 /// Weights (moving statistics included) of one network.
 #[derive(Clone, Debug)]
@@ -53,18 +55,23 @@ impl Weights {
     fn checked(file: TensorFile, kind: &str) -> Result<Self> {
         let found = file.text(KIND)?;
         if found != kind {
-            return Err(Error::file(&file.origin, format!("holds weights of a '{found}' network, expected '{kind}'")));
+            let message =
+                format!("holds weights of a '{found}' network, expected '{kind}': give a file of such weights");
+            return Err(Error::file(&file.origin, message));
         }
         for (name, tensor) in &file.tensors {
             if !matches!(tensor.dtype(), DType::F32 | DType::F16 | DType::Bf16) {
                 let dtype = tensor.dtype();
                 return Err(Error::file(
                     &file.origin,
-                    format!("tensor '{name}' is {dtype}; expected f32, f16 or bf16"),
+                    format!("tensor '{name}' is {dtype}; expected f32, f16 or bf16: {REMEDY}"),
                 ));
             }
             if let Some(at) = tensor.to_f32().values::<f32>()?.iter().position(|v| !v.is_finite()) {
-                return Err(Error::file(&file.origin, format!("tensor '{name}' is not finite at element {at}")));
+                return Err(Error::file(
+                    &file.origin,
+                    format!("tensor '{name}' is not finite at element {at}: {REMEDY}"),
+                ));
             }
         }
         Ok(Self { file })
@@ -73,8 +80,19 @@ impl Weights {
     /// The network's configuration.
     pub fn config<C: DeserializeOwned>(&self) -> Result<C> {
         let text = self.file.text(CONFIG)?;
-        serde_json::from_str(text)
-            .map_err(|error| Error::file(&self.file.origin, format!("configuration in the metadata: {error}")))
+        serde_json::from_str(text).map_err(|error| {
+            Error::file(&self.file.origin, format!("configuration in the metadata: {error}: {REMEDY}"))
+        })
+    }
+
+    /// The same complaint about the configuration, naming the file it is from.
+    pub(crate) fn named(&self, error: Error) -> Error {
+        match error {
+            Error::Value { .. } | Error::Op { .. } | Error::Graph { .. } => {
+                Error::file(&self.file.origin, format!("configuration in the metadata: {error}: {REMEDY}"))
+            }
+            other => other,
+        }
     }
 
     /// The tensors, by name.
@@ -107,7 +125,10 @@ impl Weights {
     pub fn load_into(&self, executor: &mut Executor) -> Result<()> {
         let graph = executor.graph().clone();
         if let Some(extra) = self.file.tensors.keys().find(|name| graph.find(name).is_none()) {
-            return Err(Error::file(&self.file.origin, format!("tensor '{extra}' belongs to no layer of the network")));
+            return Err(Error::file(
+                &self.file.origin,
+                format!("tensor '{extra}' belongs to no layer of the network: {REMEDY}"),
+            ));
         }
         let names: Vec<String> = graph.variables().iter().map(|(name, _)| (*name).to_owned()).collect();
         self.set_into(executor, &names)
@@ -121,7 +142,8 @@ impl Weights {
             let value = graph.find(name).ok_or_else(|| Error::graph(format!("there is no variable '{name}'")))?;
             let (found, expected) = (tensor.shape(), graph.shape(value));
             if found != expected {
-                let message = format!("tensor '{name}' is {found}, the network's configuration asks for {expected}");
+                let message =
+                    format!("tensor '{name}' is {found}, the network's configuration asks for {expected}: {REMEDY}");
                 return Err(Error::file(&self.file.origin, message));
             }
         }

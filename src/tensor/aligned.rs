@@ -16,21 +16,26 @@ pub struct AlignedBytes {
 impl AlignedBytes {
     /// `len` zero bytes.
     pub fn zeroed(len: usize) -> Self {
+        Self::try_zeroed(len).unwrap_or_else(|| panic!("{len} bytes of memory cannot be had"))
+    }
+
+    /// As [`AlignedBytes::zeroed`]; `None` if there is not that much memory.
+    pub fn try_zeroed(len: usize) -> Option<Self> {
         let lines = len.div_ceil(64);
-        let layout = std::alloc::Layout::array::<Line>(lines).unwrap_or(std::alloc::Layout::new::<Line>());
+        let layout = std::alloc::Layout::array::<Line>(lines).ok()?;
         if lines == 0 {
-            return Self { lines: Vec::new(), len };
+            return Some(Self { lines: Vec::new(), len });
         }
         // The allocator's zeroed pages are not touched until used: a large arena costs nothing up front.
         // SAFETY: the layout is that of a Vec<Line> of this capacity, and zero bytes are a valid Line.
         let lines = unsafe {
             let pointer = std::alloc::alloc_zeroed(layout);
             if pointer.is_null() {
-                std::alloc::handle_alloc_error(layout);
+                return None;
             }
             Vec::from_raw_parts(pointer.cast::<Line>(), lines, lines)
         };
-        Self { lines, len }
+        Some(Self { lines, len })
     }
 }
 

@@ -36,7 +36,7 @@ impl TensorFile {
         let broken = |error: safetensors::SafeTensorError| {
             Error::file(
                 &origin,
-                format!("not a readable safetensors file ({error}); the file may be truncated or damaged"),
+                format!("not a readable safetensors file ({error}); it may be truncated or damaged: use a whole copy"),
             )
         };
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
@@ -72,7 +72,10 @@ impl TensorFile {
             let some: Vec<&str> = self.tensors.keys().take(6).map(String::as_str).collect();
             Error::file(
                 &self.origin,
-                format!("has no tensor '{name}'; it holds {} such as {some:?}", self.tensors.len()),
+                format!(
+                    "has no tensor '{name}'; it holds {} such as {some:?}: use a file of the right network",
+                    self.tensors.len()
+                ),
             )
         })
     }
@@ -80,7 +83,7 @@ impl TensorFile {
     /// The metadata of that key.
     pub fn text(&self, key: &str) -> Result<&str> {
         self.metadata.get(key).map(String::as_str).ok_or_else(|| {
-            Error::file(&self.origin, format!("has no metadata '{key}': was it written by this program?"))
+            Error::file(&self.origin, format!("has no metadata '{key}': use a file that this program wrote"))
         })
     }
 }

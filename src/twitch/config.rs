@@ -109,34 +109,38 @@ impl TwitchConfig {
 
     /// Checks the numbers against each other; an error names the field.
     pub fn validate(&self) -> Result<()> {
-        let positive = |field: &str, value: usize| {
-            if (1..=1 << 20).contains(&value) {
-                Ok(())
-            } else {
-                Err(Error::value(format!("twitch.{field}"), format!("is {value}; it must be between 1 and 1048576")))
-            }
-        };
-        positive("frames", self.frames)?;
-        positive("gru", self.gru)?;
-        self.features.iter().chain(&self.head).try_for_each(|width| positive("features and head", *width))?;
+        // Far beyond any use: a size from a damaged file must not fill the memory.
+        let (side, frames, wide, kernel) = (1024, 10_000, 1 << 14, 64);
+        let mut limits = vec![("frames", self.frames, frames), ("gru", self.gru, wide)];
+        limits.extend(self.features.iter().map(|width| ("features", *width, wide)));
+        limits.extend(self.head.iter().map(|width| ("head", *width, wide)));
         match &self.front {
-            Front::Crop { filters, kernels, size, .. } => {
-                positive("front.crop.size", size[0].min(size[1]))?;
+            Front::Crop { filters, kernels, size, stride } => {
                 if filters.len() != kernels.len() || filters.is_empty() {
                     return Err(Error::value("twitch.front.crop", "needs as many filters as kernels, at least one"));
                 }
-                filters.iter().try_for_each(|width| positive("front.crop.filters", *width))
+                limits.extend(size.map(|size| ("front.crop.size", size, side)));
+                limits.extend(filters.iter().map(|width| ("front.crop.filters", *width, wide)));
+                limits.extend(kernels.iter().flatten().map(|size| ("front.crop.kernels", *size, kernel)));
+                limits.extend(stride.map(|step| ("front.crop.stride", step, kernel)));
             }
-            Front::Unmixed { grid, surround, width, kernel, residual_kernel, .. } => {
-                positive("front.unmixed.grid", grid[0].min(grid[1]))?;
-                let fields = [
-                    ("surround", surround),
-                    ("width", width),
-                    ("kernel", kernel),
-                    ("residual_kernel", residual_kernel),
-                ];
-                fields.into_iter().try_for_each(|(field, value)| positive(&format!("front.unmixed.{field}"), *value))
+            Front::Unmixed { grid, surround, width, kernel: first, residual_kernel, dilations } => {
+                limits.extend(grid.map(|size| ("front.unmixed.grid", size, side)));
+                limits.extend([
+                    ("front.unmixed.surround", *surround, side),
+                    ("front.unmixed.width", *width, wide),
+                    ("front.unmixed.kernel", *first, frames),
+                    ("front.unmixed.residual_kernel", *residual_kernel, frames),
+                ]);
+                limits.extend(dilations.iter().map(|step| ("front.unmixed.dilations", *step, frames)));
             }
         }
+        for (field, value, most) in limits {
+            if !(1..=most).contains(&value) {
+                let message = format!("expected 1 to {most}, got {value}");
+                return Err(Error::value(format!("twitch.{field}"), message));
+            }
+        }
+        Ok(())
     }
 }

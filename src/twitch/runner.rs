@@ -33,7 +33,7 @@ impl TwitchEstimator {
 
     /// An estimator with the weights and configuration of a file.
     pub fn from_weights(device: &Device, weights: &Weights) -> Result<Self> {
-        let mut estimator = Self::new(device, &weights.config()?)?;
+        let mut estimator = Self::new(device, &weights.config()?).map_err(|error| weights.named(error))?;
         weights.load_into(&mut estimator.executor)?;
         Ok(estimator)
     }

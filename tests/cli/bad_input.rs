@@ -78,6 +78,13 @@ fn unusable_recordings() {
     folder.run(&["identify", "folder.npy"]).refused(&["folder.npy: format", "found a folder", "name the recordings"]);
 }
 
+/// A training configuration with a size from nowhere.
+fn run_of_a_huge_network() -> Vec<u8> {
+    let mut run = sarcomere::train::DetectorRun::lite(10);
+    run.network.fpn_width = 1 << 40;
+    serde_json::to_vec(&run).unwrap()
+}
+
 #[test]
 fn unusable_arguments() {
     let folder = Folder::new("arguments");
@@ -85,7 +92,8 @@ fn unusable_arguments() {
     folder.write("b.npy", &recording(400));
     std::fs::create_dir(folder.path().join("other")).unwrap();
     folder.write("other/a.npy", &recording(400));
-    let cases: [(&[&str], &[&str]); 18] = [
+    folder.write("network.json", &run_of_a_huge_network());
+    let cases: [(&[&str], &[&str]); 28] = [
         (&["identify", "a.npy", "--fs", "0"], &["a.npy: fs_hz: expected 50 to 100000", "got 0", "give the frame rate"]),
         (&["identify", "a.npy", "--fs", "nan"], &["a.npy: fs_hz", "got NaN"]),
         (&["identify", "a.npy", "--mm-per-pixel", "0"], &["a.npy: mm_per_pixel: expected a pixel size", "got 0"]),
@@ -103,12 +111,25 @@ fn unusable_arguments() {
         (&["evaluate", "--recordings", "0"], &["--recordings: expected 1 to 10000", "got 0"]),
         (&["evaluate", "--snr", "loud"], &["--snr: expected dB", "'loud'"]),
         (&["train", "detector", "--out", "a.npy/below"], &["a.npy/below", "move what is in the way"]),
-        (&["convert", "a.npy", "b.safetensors"], &["a.npy"]),
+        (&["convert", "a.npy", "b.safetensors"], &["a.npy", "use a whole copy"]),
+        (&["convert", "missing.safetensors", "b.safetensors"], &["missing.safetensors: cannot read", "check the path"]),
+        (&["demo", "--fs", "500"], &["--fs: is about a file", "--input"]),
+        (&["evaluate", "--out", "none/figures.json"], &["none/figures.json: cannot write", "check the path"]),
+        (&["evaluate", "--out", "other"], &["other: is a folder", "name a file"]),
+        (&["train", "twitch", "--steps", "0"], &["--steps: expected 1 to", "got 0"]),
+        (&["train", "twitch", "--batch", "0"], &["--batch: expected 1 to 1024", "got 0"]),
+        (&["train", "twitch", "--minutes", "nan"], &["--minutes: expected 0 to", "got NaN"]),
+        (&["train", "detector", "--config", "a.npy"], &["a.npy: cannot read", "UTF-8"]),
+        (
+            &["train", "detector", "--config", "network.json"],
+            &["network.json: detector.fpn_width: expected 1 to 16384"],
+        ),
+        (&["train", "detector", "--resume", "--out", "new"], &["checkpoint.safetensors: does not exist"]),
     ];
     for (arguments, words) in cases {
         folder.run(arguments).refused(words);
     }
-    assert_eq!(folder.list(""), ["a.npy", "b.npy", "other"], "nothing is left behind");
+    assert_eq!(folder.list(""), ["a.npy", "b.npy", "network.json", "other"], "nothing is left behind");
     // What clap refuses has the same exit code.
     for arguments in
         [&["identify"][..], &["dance"], &["identify", "a.npy", "--fs", "fast"], &["simulate", "--format", "mat"]]

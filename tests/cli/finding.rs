@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use sarcomere::tensor::TensorFile;
+
 use super::program::{Folder, recording};
 
 const FILES: [&str; 5] = ["figure.png", "firings.csv", "report.html", "units.json", "units.npz"];
@@ -139,7 +141,24 @@ fn weights_that_are_not_what_they_should_be() {
     let mut nan = whole.clone();
     let end = nan.len();
     nan[end - 2..].copy_from_slice(&[0xff, 0x7f]);
-    run("--detector", &folder.write("nan.safetensors", &nan)).refused(&["nan.safetensors", "not finite"]);
+    run("--detector", &folder.write("nan.safetensors", &nan)).refused(&["nan.safetensors", "not finite", "use one"]);
+    // Sizes that no memory holds.
+    for (network, field, sizes) in [
+        ("detector", "image", "[1000000000,64]"),
+        ("detector", "frames", "18446744073709551615"),
+        ("detector", "max_detections", "1000000000000"),
+        ("twitch", "gru", "4611686018427387904"),
+        ("twitch", "frames", "0"),
+    ] {
+        let mut file = TensorFile::read(built_in(&format!("{network}-lite.safetensors"))).unwrap();
+        let text = file.metadata.get_mut("sarcomere.config").unwrap();
+        let mut config: serde_json::Value = serde_json::from_str(text).unwrap();
+        config[field] = serde_json::from_str(sizes).unwrap();
+        *text = config.to_string();
+        let path = folder.path().join("huge.safetensors");
+        file.write(&path).unwrap();
+        run(&format!("--{network}"), &path).refused(&["huge.safetensors", field, "expected 1 to", "use one"]);
+    }
     // A recording is no set of weights.
     folder.run(&["simulate", "--seconds", "0.25", "--format", "safetensors", "--out", "s"]).good();
     run("--detector", &folder.path().join("s/paper-0000.safetensors")).refused(&["paper-0000.safetensors"]);

@@ -95,7 +95,7 @@ impl Movie {
             significant(f64::from(limit))
         );
         if stride > 1 {
-            words += &format!(" Every {stride}th frame is shown.");
+            words += &format!(" One frame in {stride} is shown.");
         }
         let duration_s = shown as f64 / GRID_FS_HZ;
         if shown < total {
