@@ -273,6 +273,20 @@ fn a_variable_is_not_read_after_it_was_overwritten() -> Result<()> {
 }
 
 #[test]
+fn a_dump_fits_a_screen_however_many_values_a_node_takes() -> Result<()> {
+    let mut g = Graph::new();
+    let parts: Vec<Value> =
+        (0..100).map(|i| g.variable(&format!("part{i}"), TensorType::f32([2]))).collect::<Result<_>>()?;
+    let whole = g.concat(&parts, 0)?;
+    let dump = Dump::new(&g, &[whole], &device())?;
+    let text = dump.text();
+    assert!(text.contains("part7:f32[2] and 92 more"), "{text}");
+    assert!(text.lines().all(|line| line.len() < 300), "{text}");
+    assert_eq!(dump.json()["nodes"][0]["inputs"].as_array().map_or(0, Vec::len), 100);
+    Ok(())
+}
+
+#[test]
 fn a_dump_states_work_and_memory() -> Result<()> {
     let mut g = Graph::new();
     let (_, y) = small_network(&mut g)?;
@@ -281,6 +295,7 @@ fn a_dump_states_work_and_memory() -> Result<()> {
     let (text, json) = (dump.text(), dump.json());
     assert!(text.contains("conv_fprop") && text.contains("peak") && text.contains("conv.weight"), "{text}");
     let nodes = json["nodes"].as_array().map_or(0, Vec::len);
+    assert!(json["nodes"].as_array().is_some_and(|nodes| nodes.iter().all(|node| node["name"] != "")), "{json}");
     assert!(nodes > 7 && json["peak_bytes"].as_u64() > Some(0));
     // The first convolution alone: 2 x 6 x 5 outputs of 4 channels, 27 products each, two operations a product.
     assert!(dump.cost().flops > 2 * 60 * 4 * 27);

@@ -73,7 +73,7 @@ impl Common {
     fn open_device(&self) -> sarcomere::Result<Device> {
         let (device, why) = Device::from_name_with(&self.device, Precision::from_name(&self.precision)?)?;
         if let (Some(why), false) = (why, self.json) {
-            console::note(&format!("device: {} ({why})", device.describe()));
+            console::note(&format!("device: {}: {why}", device.describe()));
         }
         Ok(device)
     }

@@ -158,8 +158,10 @@ fn train<T: Task>(arguments: &Arguments, task: &mut T) -> Outcome {
 }
 
 fn read_config<C: DeserializeOwned>(path: &PathBuf) -> Result<C> {
-    let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, "read", error))?;
-    serde_json::from_str(&text).map_err(|error| Error::file(path, format!("not a training configuration: {error}")))
+    let text = std::fs::read(path).map_err(|error| Error::io(path, "read", error))?;
+    let remedy = "write it as `config` in the first line of a log";
+    let error = |error| Error::file(path, format!("not a training configuration ({error}): {remedy}"));
+    serde_json::from_slice(&text).map_err(error)
 }
 
 /// The same complaint, naming the file that the configuration is from.

@@ -24,6 +24,13 @@ pub enum Device {
     Cuda(Arc<cuda::Cuda>),
 }
 
+/// What is wrong with a device, without the remedy: there is another one.
+fn reason(error: &Error) -> String {
+    let text = error.to_string();
+    let text = text.strip_prefix("device: ").unwrap_or(&text);
+    text.split("; ").next().unwrap_or(text).to_owned()
+}
+
 impl Device {
     /// What may be asked for on the command line.
     pub const NAMES: &'static str = "auto, cpu, cuda or cuda:N";
@@ -57,7 +64,7 @@ impl Device {
             "cpu" => Ok((Self::cpu(), None)),
             "auto" => Ok(match Self::cuda(0, precision) {
                 Ok(device) => (device, Some("a GPU can be used".to_owned())),
-                Err(error) => (Self::cpu(), Some(error.to_string())),
+                Err(error) => (Self::cpu(), Some(reason(&error))),
             }),
             "cuda" => Ok((Self::cuda(0, precision)?, None)),
             other => match other.strip_prefix("cuda:").and_then(|ordinal| ordinal.parse().ok()) {

@@ -60,7 +60,7 @@ pub struct Node {
     pub inputs: Vec<Value>,
     /// Its outputs.
     pub outputs: Vec<Value>,
-    /// Dotted name, for dumps and profiles: the scope it was built in.
+    /// Dotted name, for dumps and profiles: the scope it was built in, outside of any the name of its op.
     pub name: String,
 }
 
@@ -137,7 +137,8 @@ impl Graph {
             .enumerate()
             .map(|(output, ty)| self.push_value(ty, Source::Node { node, output }))
             .collect();
-        self.nodes.push(Node { op, inputs: inputs.to_vec(), outputs: outputs.clone(), name: scope });
+        let name = if scope.is_empty() { op.name().to_owned() } else { scope };
+        self.nodes.push(Node { op, inputs: inputs.to_vec(), outputs: outputs.clone(), name });
         Ok(outputs)
     }
 

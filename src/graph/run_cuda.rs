@@ -86,8 +86,7 @@ impl CudaBackend {
             outputs: &node.outputs.iter().map(address).collect::<Vec<_>>(),
             scratch: self.memory.address(self.offset(step.scratch)),
         };
-        let name = if node.name.is_empty() { node.op.name() } else { &node.name };
-        Bound::new(&self.cuda, &work, &addresses, name)
+        Bound::new(&self.cuda, &work, &addresses, &node.name)
     }
 
     fn enqueue(&self, step: &Step) -> Result<()> {

@@ -82,7 +82,6 @@ pub fn run<T: Task>(
     mut progress: impl FnMut(&Progress<'_>),
     stop: impl Fn() -> bool,
 ) -> Result<u64> {
-    std::fs::create_dir_all(&options.folder).map_err(|error| Error::io(&options.folder, "create", error))?;
     let checkpoint_path = options.folder.join("checkpoint.safetensors");
     let (first, mut best) = match (options.resume, checkpoint_path.exists()) {
         (true, true) => resume(task, &checkpoint_path)?,
@@ -95,6 +94,7 @@ pub fn run<T: Task>(
         }
         (false, false) => (0, None),
     };
+    std::fs::create_dir_all(&options.folder).map_err(|error| Error::io(&options.folder, "create", error))?;
     let mut log = Log::open(&options.folder.join("log.jsonl"))?;
     log.line(&json!({"event": "start", "step": first, "config": task.config()}))?;
     let begin = Instant::now();
