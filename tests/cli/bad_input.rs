@@ -1,5 +1,9 @@
 //! What cannot be searched: each case is told in one line, with what was expected and what to do.
 
+use std::io::Cursor;
+
+use sarcomere::identify::npz::NpzWriter;
+
 use super::program::{Folder, npy, recording};
 
 #[test]
@@ -76,6 +80,17 @@ fn unusable_recordings() {
     folder.run(&["identify", "missing.npy"]).refused(&["missing.npy: cannot read", "No such file", "check the path"]);
     std::fs::create_dir(folder.path().join("folder.npy")).unwrap();
     folder.run(&["identify", "folder.npy"]).refused(&["folder.npy: format", "found a folder", "name the recordings"]);
+}
+
+#[test]
+fn true_signals_that_are_no_numbers() {
+    let folder = Folder::new("labels");
+    folder.write("a.npy", &recording(400));
+    let mut labels = NpzWriter::new(Cursor::new(Vec::new()));
+    labels.add("masks", &[1, 16, 16], &[1u8; 256]).unwrap();
+    labels.add("signals", &[1, 400], &[f32::NAN; 400]).unwrap();
+    folder.write("a.labels.npz", &labels.finish().unwrap().into_inner());
+    folder.run(&["identify", "a.npy"]).refused(&["a.labels.npz: signals: expected finite values", "NaN", "export"]);
 }
 
 /// A training configuration with a size from nowhere.

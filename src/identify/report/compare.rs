@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use crate::Result;
 use crate::identify::read::read_array;
 use crate::identify::resample::{GRID_FS_HZ, RateChange};
 use crate::identify::{MotorUnit, Recording, firing_instants_s};
 use crate::metrics::{self, Masks, detect};
+use crate::{Error, Result};
 
 /// A motor unit whose territory and signal are known, for instance because it was simulated.
 #[derive(Clone, Debug)]
@@ -31,7 +31,7 @@ impl KnownUnit {
     /// beside it. `None` if there are none or they do not fit the recording.
     ///
     /// # Errors
-    /// If the labels are there but cannot be read.
+    /// If the labels are there but cannot be read, or a signal is not finite.
     pub fn read(path: &Path, recording: &Recording) -> Result<Option<Vec<Self>>> {
         let beside = path.with_extension("labels.npz");
         let path = if beside.is_file() { beside.as_path() } else { path };
@@ -41,6 +41,11 @@ impl KnownUnit {
         let n = mask_shape.first().copied().unwrap_or(0);
         if mask_shape != [n, height, width] || signal_shape != [n, frames] {
             return Ok(None);
+        }
+        if signals.iter().any(|v| !v.is_finite()) {
+            let message = "signals: expected finite values, found NaN or infinity: leave the true signals out or export \
+                           them again";
+            return Err(Error::file(path, message));
         }
         let masks = masks.chunks_exact(height * width).map(|m| m.iter().map(|v| u8::from(*v != 0.0)).collect());
         let units = masks.zip(signals.chunks_exact(frames)).map(|(m, s)| Self::new(m, s.to_vec(), recording.fs_hz()));
