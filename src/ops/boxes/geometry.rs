@@ -21,7 +21,7 @@ pub enum BoxNorm {
 
 impl BoxNorm {
     /// Scale and shift of each coordinate: `px = norm * scale + shift`.
-    fn scale_shift(self, image: [usize; 2]) -> ([f64; 4], [f64; 4]) {
+    pub(super) fn scale_shift(self, image: [usize; 2]) -> ([f64; 4], [f64; 4]) {
         let [h, w] = image.map(|n| n as f64);
         match self {
             BoxNorm::Inclusive => ([h - 1.0, w - 1.0, h - 1.0, w - 1.0], [0.0, 0.0, 1.0, 1.0]),

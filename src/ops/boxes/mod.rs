@@ -4,6 +4,7 @@
 //! treat boxes as constants: none of these ops has a gradient.
 
 mod cpu;
+mod cuda;
 pub mod geometry;
 pub mod problem;
 
@@ -11,6 +12,7 @@ pub use geometry::{Box4, BoxNorm, STD_DEV, WHOLE};
 
 use super::{Cost, CpuArgs, Op, ensure, expect_counts, expect_inputs};
 use crate::Result;
+use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{Graph, Value};
 use crate::tensor::{DType, TensorType};
 
@@ -89,6 +91,10 @@ impl Op for BoxMap {
         Ok(vec![inputs[0].clone()])
     }
 
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        cuda::map(&self.kind, types)
+    }
+
     fn cpu_run(&self, cpu: &crate::device::Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
         cpu::map(&self.kind, cpu, args)
     }
@@ -116,6 +122,10 @@ impl Op for BoxIou {
         Cost::new(14 * outputs[0].len() as u64, inputs, outputs)
     }
 
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        cuda::iou(types)
+    }
+
     fn cpu_run(&self, cpu: &crate::device::Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
         cpu::iou(cpu, args)
     }
@@ -139,6 +149,10 @@ impl Op for MaskBoxes {
         let mut shape = ty.shape.dims()[..ty.shape.rank() - 2].to_vec();
         shape.push(4);
         Ok(vec![TensorType::f32(shape)])
+    }
+
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        cuda::mask_boxes(types)
     }
 
     fn cpu_run(&self, cpu: &crate::device::Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
