@@ -19,8 +19,23 @@ pub const SOURCES: &[(&str, &str)] = embedded![
     "device/prelude.cuh",
     "device/reduce.cuh",
     // Kernels.
+    "boxes.cu",
+    "boxes.cuh",
     "conformance.cu",
+    "detection_targets.cu",
+    "detections.cu",
     "elementwise.cu",
+    "order.cu",
+    "order.cuh",
+    "paste.cu",
+    "proposals.cu",
+    "resize.cuh",
+    "roi.cu",
+    "rpn_targets.cu",
+    "sample.cuh",
+    "select.cu",
+    "suppress.cu",
+    "targets.cuh",
 ];
 
 /// Where source texts come from.

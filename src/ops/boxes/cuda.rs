@@ -7,10 +7,12 @@ use crate::tensor::DType;
 
 const SOURCE: &str = "boxes";
 
-/// `PixelMap` of `kernels/boxes.cu`: scale of y and of x, shift of the lower right corner.
-fn pixel_map(norm: BoxNorm, image: [usize; 2]) -> [f64; 3] {
-    let ([height, width, ..], [.., shift]) = norm.scale_shift(image);
-    [height, width, shift]
+impl BoxNorm {
+    /// Normalised coordinates to pixels for kernels: scale of y and of x, shift of the lower right corner.
+    pub(crate) fn pixel_map(self, image: [usize; 2]) -> [f64; 3] {
+        let ([height, width, ..], [.., shift]) = self.scale_shift(image);
+        [height, width, shift]
+    }
 }
 
 /// A launch over rows of boxes. What the kernel takes after them is yet to be added.
@@ -38,10 +40,10 @@ pub(super) fn map(kind: &BoxMapKind, types: &Types<'_>) -> Result<Work> {
             launch("box_decode_f32_clipped").structure(&std_dev).structure(&window)
         }
         BoxMapKind::Clip { window } => launch("box_clip_f32").structure(&window),
-        BoxMapKind::Normalise { image, norm } => launch("box_normalise_f32").structure(&pixel_map(norm, image)),
+        BoxMapKind::Normalise { image, norm } => launch("box_normalise_f32").structure(&norm.pixel_map(image)),
         BoxMapKind::ToPixels { image, norm, round } => {
             let kernel = if round { "box_to_pixels_f32_rounded" } else { "box_to_pixels_f32" };
-            launch(kernel).structure(&pixel_map(norm, image))
+            launch(kernel).structure(&norm.pixel_map(image))
         }
     }))
 }

@@ -1,8 +1,10 @@
 //! From the heads' outputs to detections, and from their small masks to masks on the image.
 
 mod cpu;
+mod cuda;
 pub mod paste;
 mod paste_cpu;
+mod paste_cuda;
 pub mod problem;
 pub mod resize;
 
@@ -12,6 +14,7 @@ use super::select::{key_bytes, suppress};
 use super::{CpuArgs, Op, Scratch, Workspace, ensure, expect_inputs};
 use crate::Result;
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{Graph, Value};
 use crate::ops::boxes::{Box4, STD_DEV, WHOLE, expect_boxes, expect_image_counts};
 use crate::tensor::{DType, TensorType};
@@ -69,6 +72,10 @@ impl Op for Detections {
         let kept = Scratch::bytes::<f32>(suppress::scratch_len(self.max));
         let each = 2 * key_bytes(rois) + Scratch::bytes::<i32>(rois) + Scratch::bytes::<f32>(4 * rois) + kept;
         Workspace { packed: 0, scratch: cpu.threads() * each }
+    }
+
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        cuda::run(self, types)
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

@@ -1,8 +1,9 @@
 //! Pasting: a detection's small mask onto the image.
 
-use super::paste_cpu;
+use super::{paste_cpu, paste_cuda};
 use crate::Result;
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::ops::boxes::BoxNorm;
 use crate::ops::boxes::expect_image_counts;
 use crate::ops::{CpuArgs, Op, ensure, expect_inputs};
@@ -79,6 +80,10 @@ impl Op for MaskPaste {
             PasteOutput::Probability => DType::F32,
         };
         Ok(vec![TensorType::new(dtype, [images, each, self.image[0], self.image[1]])])
+    }
+
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        paste_cuda::run(self, types)
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

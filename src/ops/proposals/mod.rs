@@ -1,12 +1,14 @@
 //! The proposal layer: the region proposal network's scores and deltas to boxes worth a second look.
 
 mod cpu;
+mod cuda;
 pub mod problem;
 
 use super::select::{key_bytes, suppress};
 use super::{Cost, CpuArgs, Op, Scratch, Workspace, ensure, expect_inputs};
 use crate::Result;
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{Graph, Value};
 use crate::ops::boxes::{Box4, STD_DEV, WHOLE};
 use crate::tensor::TensorType;
@@ -70,6 +72,10 @@ impl Op for Proposals {
     fn cpu_workspace(&self, cpu: &Cpu, inputs: &[TensorType], _: &[TensorType]) -> Workspace {
         let kept = Scratch::bytes::<f32>(suppress::scratch_len(self.count));
         Workspace { packed: 0, scratch: cpu.threads() * (key_bytes(inputs[0].shape[1]) + kept) }
+    }
+
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        cuda::run(self, types)
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

@@ -1,6 +1,7 @@
 //! RoiAlign: each box's part of a feature map, resampled to a fixed size.
 
 mod cpu;
+mod cuda;
 pub mod problem;
 pub(crate) mod sample;
 
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use super::{Cost, CpuArgs, Op, ensure};
 use crate::Result;
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Graph, Value};
 use crate::ops::boxes::{Box4, expect_boxes, expect_image_counts};
 use crate::tensor::{DType, TensorType};
@@ -158,6 +160,10 @@ impl Op for RoiAlign {
         Cost::new(6 * outputs[0].len() as u64, inputs, outputs)
     }
 
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        cuda::forward(&self.attrs, types)
+    }
+
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
         cpu::forward(&self.attrs, cpu, args)
     }
@@ -182,6 +188,10 @@ impl Op for RoiAlignGrad {
 
     fn optional_outputs(&self) -> Vec<usize> {
         (0..self.levels.len()).collect()
+    }
+
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        cuda::backward(self, types)
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

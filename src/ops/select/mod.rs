@@ -1,6 +1,7 @@
 //! Selection: the largest values of a row, non-maximum suppression.
 
 mod cpu;
+pub(crate) mod cuda;
 pub mod order;
 pub mod problem;
 pub mod suppress;
@@ -8,6 +9,7 @@ pub mod suppress;
 use super::{Cost, CpuArgs, Op, Scratch, Workspace, ensure, expect_inputs};
 use crate::Result;
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{Graph, Value};
 use crate::ops::boxes::{expect_boxes, expect_image_counts};
 use crate::tensor::{DType, TensorType};
@@ -37,6 +39,10 @@ impl Op for TopK {
 
     fn cpu_workspace(&self, cpu: &Cpu, inputs: &[TensorType], _: &[TensorType]) -> Workspace {
         Workspace { packed: 0, scratch: cpu.threads() * key_bytes(inputs[0].shape.last()) }
+    }
+
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        cuda::top_k(self, types)
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
@@ -82,6 +88,10 @@ impl Op for Nms {
     fn cpu_workspace(&self, cpu: &Cpu, inputs: &[TensorType], _: &[TensorType]) -> Workspace {
         let kept = Scratch::bytes::<f32>(suppress::scratch_len(self.max));
         Workspace { packed: 0, scratch: cpu.threads() * (key_bytes(inputs[1].shape[1]) + kept) }
+    }
+
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        cuda::nms(self, types)
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

@@ -1,8 +1,9 @@
 //! Targets of the heads: which proposals are trained on, and towards what.
 
-use super::detection_cpu;
+use super::{detection_cpu, detection_cuda};
 use crate::Result;
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{Graph, Value};
 use crate::ops::boxes::{STD_DEV, expect_image_counts};
 use crate::ops::select::key_bytes;
@@ -144,6 +145,10 @@ impl Op for DetectionTargets {
         let candidates = self.candidates(inputs[0].shape[1], inputs[2].shape[1]);
         let each = 2 * key_bytes(candidates) + Scratch::bytes::<i32>(candidates);
         Workspace { packed: 0, scratch: cpu.threads() * each }
+    }
+
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        detection_cuda::run(self, types)
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

@@ -1,7 +1,9 @@
 //! Mini masks: each object's mask cut to its box and resized to a fixed size.
 
+use super::detection_cuda;
 use crate::Result;
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{Graph, Value};
 use crate::ops::boxes::expect_boxes;
 use crate::ops::boxes::geometry::box_at;
@@ -34,6 +36,10 @@ impl Op for MiniMasks {
         ensure(self.name(), boxes.shape.rows() == count, || format!("{count} masks need {count} boxes, got {boxes}"))?;
         let shape: Vec<usize> = lead.iter().chain(&self.shape).copied().collect();
         Ok(vec![TensorType::new(masks.dtype, shape)])
+    }
+
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        detection_cuda::mini_masks(self, types)
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

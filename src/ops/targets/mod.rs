@@ -5,10 +5,12 @@
 
 pub mod detection;
 mod detection_cpu;
+mod detection_cuda;
 pub mod mini_mask;
 pub mod problem;
 pub mod rpn;
 mod rpn_cpu;
+mod rpn_cuda;
 
 pub use detection::{DetectionTargetValues, DetectionTargets, MaskTargets};
 pub use mini_mask::MiniMasks;

@@ -1,8 +1,9 @@
 //! Targets of the region proposal network.
 
-use super::rpn_cpu;
+use super::{rpn_cpu, rpn_cuda};
 use crate::Result;
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{Graph, Value};
 use crate::ops::boxes::{STD_DEV, expect_image_counts};
 use crate::ops::select::key_bytes;
@@ -73,6 +74,10 @@ impl Op for RpnTargets {
         let (anchors, objects) = (inputs[0].shape[0], inputs[1].shape[1]);
         let each = key_bytes(anchors) + Scratch::bytes::<f32>(anchors * objects) + Scratch::bytes::<i32>(anchors);
         Workspace { packed: 0, scratch: cpu.threads() * (each + Scratch::bytes::<f32>(objects)) }
+    }
+
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        rpn_cuda::run(self, types)
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
