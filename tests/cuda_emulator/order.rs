@@ -103,3 +103,38 @@ fn threads_launch_at_the_same_time() {
     let threads: Vec<_> = (1..5).map(|factor| std::thread::spawn(worker(factor))).collect();
     threads.into_iter().for_each(|thread| thread.join().expect("the thread is content"));
 }
+
+/// A thread that waits for a word which another thread sets: the other one gets its turn, or the deadlock is found.
+#[test]
+fn a_thread_that_watches_a_word_lets_the_others_go_on() {
+    let Some(gpu) = Gpu::new() else { return };
+    const TEXT: &str = r#"
+#include "device/prelude.cuh"
+KERNEL(64) watch(int* word, int setter, int yields) {
+    if (threadIdx.x == 0) {
+        while (atomicAdd(word, 0) == 0) {
+            if (yields) emulator_yield("the word");
+        }
+        word[1] = 7;
+    }
+    if (static_cast<int>(threadIdx.x) == setter) atomicExch(word, 1);
+}
+"#;
+    for checks in [false, true] {
+        gpu.emulator.checks(checks);
+        let module = gpu.module("watch.cu", TEXT, &[]);
+        let kernel = gpu.function(module, "watch");
+        for (setter, yields) in [(63, 0), (63, 1), (64, 1)] {
+            let word = gpu.upload(&[0i32; 2]);
+            let outcome = gpu.launch(kernel, 1, 64, 0, &[Arg::Pointer(word), Arg::Int(setter), Arg::Int(yields)]);
+            if setter < 64 {
+                assert_eq!(outcome, Ok(()));
+                assert_eq!(gpu.download::<i32>(word, 2), [1, 7]);
+            } else {
+                assert_eq!(outcome, Err(CUresult::CUDA_ERROR_LAUNCH_FAILED));
+                assert!(gpu.emulator.report().starts_with("deadlock"), "{}", gpu.emulator.report());
+                gpu.emulator.clear();
+            }
+        }
+    }
+}

@@ -13,6 +13,10 @@
 //! ```
 //!
 //! All settings, counters, ordered failures and faults belong to the calling thread: tests run side by side.
+//!
+//! What it cannot show: speed, registers and spills; the device's own rounding (fused multiply-adds, `expf`, tensor cores);
+//! registers that were never set; memory order weaker than the program's; work of several streams at the same time (a stream
+//! does its work at once); of two accesses to different bytes of one word, the earlier one once the later has been made.
 
 #![allow(dead_code)]
 

@@ -11,12 +11,12 @@ void finish_barrier(Machine& machine, Block& block) {
     ++block.epoch;
     machine.idle = 0;
     for (unsigned i = 0; i < block.threads; ++i) {
-        if (machine.threads[i].state == State::at_barrier) machine.make_ready(machine.threads[i]);
+        if (block.first[i].state == State::at_barrier) machine.make_ready(block.first[i]);
     }
 }
 
 void thread_exit(Machine& machine, Thread& thread) {
-    Block& block = machine.block;
+    Block& block = block_of(thread);
     machine.idle = 0;
     --block.live;
     Warp& warp = block.warps[thread.warp];
@@ -43,7 +43,7 @@ using namespace emulated;
 void emulator_barrier() {
     Thread& me = self();
     Machine& machine = *me.machine;
-    Block& block = machine.block;
+    Block& block = block_of(me);
     me.site = __builtin_return_address(0);
     if (block.live < block.threads) {
         report_fatal(kind::DIVERGENT_BARRIER, me.site,

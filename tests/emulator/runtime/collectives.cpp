@@ -50,7 +50,8 @@ void emulator_collective(Collective operation, const char* name, void* operands,
                          const void* site) {
     Thread& me = self();
     Machine& machine = *me.machine;
-    Warp& warp = machine.block.warps[me.warp];
+    Block& block = block_of(me);
+    Warp& warp = block.warps[me.warp];
     me.site = site;
     check_mask(warp, me, name, mask);
     Group* group = find_group(warp, me, operation, name, mask);
@@ -69,7 +70,7 @@ void emulator_collective(Collective operation, const char* name, void* operands,
     }
     operation(group->operands, mask);
     machine.idle = 0;
-    Thread* lanes = &machine.threads[me.warp * WARP];
+    Thread* lanes = &block.first[me.warp * WARP];
     if (flags & ORDERS_MEMORY) {
         uint16_t epoch = 0;
         for (unsigned rest = mask; rest; rest &= rest - 1)

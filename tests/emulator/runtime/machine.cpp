@@ -140,7 +140,7 @@ void Machine::prepare(Thread& thread, unsigned linear) {
     thread.warp = linear / WARP;
     thread.warp_epoch = 0;
     thread.fenced = false;
-    thread.waiting_for = nullptr;
+    thread.atomics = 0;
     thread.site = nullptr;
     thread.copies.waiting.clear();
     thread.copies.ends.clear();
@@ -181,6 +181,7 @@ void Machine::run_block(unsigned number, uint32_t serial) {
     block.size = size;
     block.grid = grid;
     block.serial = serial;
+    block.first = threads;
     block.threads = block.live = size.x * size.y * size.z;
     block.arrived = 0;
     block.epoch = 1;
@@ -238,22 +239,21 @@ void Machine::report_deadlock() {
     emulator_thread = nullptr;
 }
 
+void give_way(Thread& me, const char* reason, const void* site, unsigned most) {
+    Machine& machine = *me.machine;
+    me.site = site;
+    if (++machine.idle > most) report_fatal(kind::DEADLOCK, site, format("all threads wait, this one for: %s", reason));
+    machine.make_ready(me);
+    machine.suspend();
+}
+
 }  // namespace emulated
 
 using namespace emulated;
 
 void emulator_yield(const char* reason) {
-    Thread& me = self();
-    Machine& machine = *me.machine;
-    me.waiting_for = reason;
-    me.site = __builtin_return_address(0);
     // Every live thread has given way many times and none did anything else: nothing will change any more.
-    if (++machine.idle > 64 * machine.block.live) {
-        report_fatal(kind::DEADLOCK, me.site, format("all threads wait, this one for: %s", reason));
-    }
-    machine.make_ready(me);
-    machine.suspend();
-    me.waiting_for = nullptr;
+    give_way(self(), reason, __builtin_return_address(0), 64 * block_of(self()).live);
 }
 
 void emulator_trap(const char* reason) { report_fatal(kind::TRAP, __builtin_return_address(0), reason); }

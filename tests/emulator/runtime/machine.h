@@ -43,14 +43,16 @@ struct Copies {
     std::vector<size_t> ends;
 };
 
+struct Block;
+
 struct Thread : ThreadView {
     Machine* machine;
     void* stack_pointer;
     unsigned linear, warp;
     uint16_t warp_epoch;  // collectives that order memory, seen by this thread
     State state;
-    bool fenced;              // a __threadfence since the last atomic operation
-    const char* waiting_for;  // in a deadlock's report
+    bool fenced;       // a __threadfence since the last atomic operation
+    unsigned atomics;  // how many it has done
     const void* site;
     Copies copies;
 };
@@ -83,6 +85,7 @@ struct Variable {
 };
 
 struct Block : BlockView {
+    Thread* first;    // of its threads, which lie one behind the other
     uint32_t serial;  // a number that no other block of any launch has
     unsigned threads, live, arrived;
     uint16_t epoch;  // barriers passed
@@ -115,6 +118,8 @@ struct Launch {
 // it, so that one comparison tells the emulator's own memory from everything else.
 struct Machine {
     Thread threads[MOST_THREADS];
+    // The block that runs. A cluster will be several whose threads share the ring below; all but the scheduler reach a
+    // block through its threads.
     Block block;
     Launch* launch;
     void* main_stack_pointer;
@@ -155,6 +160,9 @@ struct Machine {
 };
 
 inline Thread& self() { return *static_cast<Thread*>(emulator_thread); }
+inline Block& block_of(const Thread& thread) { return *static_cast<Block*>(thread.block); }
+// Lets the others go on; a deadlock if that has happened `most` times in a row without anything else.
+void give_way(Thread& me, const char* reason, const void* site, unsigned most);
 void thread_exit(Machine& machine, Thread& thread);   // collectives.cpp: nobody may wait for a thread that is gone
 void finish_barrier(Machine& machine, Block& block);  // barrier.cpp
 

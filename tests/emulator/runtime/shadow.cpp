@@ -112,7 +112,7 @@ inline void mark_read(const Launch& launch, const Block& block, const Thread& me
 inline void check_word(const Machine& machine, const Thread& me, Word& word, uint8_t bytes, Access access, bool shared,
                        const void* site) {
     const Launch& launch = *machine.launch;
-    const Block& block = machine.block;
+    const Block& block = block_of(me);
     const bool atomic = access == Access::atomic, writes = access != Access::read;
     const char* now = atomic ? "changed atomically" : writes ? "written" : "read";
     if (!ordered(launch, block, me, word.write, bytes, atomic, shared)) {
@@ -235,9 +235,12 @@ void emulator_atomic(void* address, size_t bytes, const void* site) {
     if (reinterpret_cast<uintptr_t>(address) % bytes != 0) {
         report_fatal(kind::MISALIGNED, site, format("atomic operation on %zu bytes at %p", bytes, address));
     }
+    // A thread that only looks at a word until another one changes it must not keep the others from doing so.
+    constexpr unsigned PATIENCE = 256, MOST = 1 << 20;
+    if (++me.atomics % PATIENCE == 0) give_way(me, "an atomic operation", site, MOST);
     if (!launch.checked && !launch.profiled) return;
     check_access(address, bytes, Access::atomic, site);
-    Block& block = machine.block;
+    Block& block = block_of(me);
     block.acquired = launch.moment;
     if (me.fenced) {
         launch.releases[block.serial].push_back(launch.moment++);

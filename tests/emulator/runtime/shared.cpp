@@ -11,8 +11,7 @@ namespace emulated {
 
 namespace {
 
-size_t place(Machine& machine, size_t bytes) {
-    Block& block = machine.block;
+size_t place(Machine& machine, Block& block, size_t bytes) {
     size_t offset = block.used;
     size_t end = (offset + bytes + SHARED_GAP - 1) / SHARED_GAP * SHARED_GAP + SHARED_GAP;
     if (end > SHARED_ROOM) {
@@ -34,7 +33,7 @@ void begin_shared(Machine& machine, size_t dynamic_bytes) {
     machine.block.used = 0;
     mark_shared(machine, 0, machine.watched_end, FORBIDDEN);
     machine.watched_end = 0;
-    if (dynamic_bytes > 0) place(machine, dynamic_bytes);
+    if (dynamic_bytes > 0) place(machine, machine.block, dynamic_bytes);
 }
 
 }  // namespace emulated
@@ -42,14 +41,15 @@ void begin_shared(Machine& machine, size_t dynamic_bytes) {
 using namespace emulated;
 
 void* emulator_shared(const void* site, size_t bytes, size_t alignment) {
-    Machine& machine = *self().machine;
-    Block& block = machine.block;
+    Thread& me = self();
+    Machine& machine = *me.machine;
+    Block& block = block_of(me);
     for (const Variable& variable : block.variables) {
         if (variable.site == site) return machine.shared + variable.offset;
     }
     // Every part begins at a multiple of 128 bytes, which covers every alignment that the device gives.
     static_cast<void>(alignment);
-    size_t offset = place(machine, bytes);
+    size_t offset = place(machine, block, bytes);
     block.variables.push_back({site, offset});
     block.static_bytes += bytes;
     machine.launch->static_bytes = std::max(machine.launch->static_bytes, block.static_bytes);
