@@ -287,6 +287,12 @@ impl<'a> Setting<'a> {
         Self { name: device.describe(), device, prepare: Box::new(|| ()) }
     }
 
+    /// The device, after the preparation.
+    pub fn prepared_device(&self) -> &Device {
+        (self.prepare)();
+        &self.device
+    }
+
     /// The same with something to be called before each problem, and its name for messages.
     pub fn prepared(self, name: String, prepare: impl Fn() + 'a) -> Self {
         Self { name: format!("{}, {name}", self.name), prepare: Box::new(prepare), ..self }
@@ -300,9 +306,8 @@ pub fn check_on<P: Problem>(problem: &P, seed: u64, settings: &[Setting<'_>]) ->
     precisions.dedup();
     let expected = Expected::new(problem, seed, &precisions)?;
     settings.iter().try_for_each(|setting| {
-        (setting.prepare)();
         let told = |error| Error::graph(format!("[{}] {error}", setting.name));
-        expected.compare(problem, &setting.device, seed).map_err(told)
+        expected.compare(problem, setting.prepared_device(), seed).map_err(told)
     })
 }
 

@@ -6,12 +6,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use sarcomere::Result;
 use sarcomere::ops::problem::{Problem, Setting, check_on, processors};
 
+/// Every executor; what the emulated ones do depends on the seed.
+pub fn settings(seed: u64) -> Vec<Setting<'static>> {
+    let processors = processors().into_iter().map(Setting::of);
+    #[cfg(feature = "cuda")]
+    let all = processors.chain(emulated::settings(seed)).collect();
+    #[cfg(not(feature = "cuda"))]
+    let all = processors.collect();
+    all
+}
+
 /// Checks a problem everywhere.
 pub fn check_everywhere<P: Problem>(problem: &P, seed: u64) -> Result<()> {
-    let mut settings: Vec<Setting<'_>> = processors().into_iter().map(Setting::of).collect();
-    #[cfg(feature = "cuda")]
-    settings.extend(emulated::settings(seed));
-    match check_on(problem, seed, &settings) {
+    match check_on(problem, seed, &settings(seed)) {
         Err(error) if error.to_string().contains("has no CUDA kernel") => {
             static SKIPPED: AtomicUsize = AtomicUsize::new(0);
             println!(
@@ -25,10 +32,10 @@ pub fn check_everywhere<P: Problem>(problem: &P, seed: u64) -> Result<()> {
 }
 
 #[cfg(feature = "cuda")]
-use emulated::explain;
+pub use emulated::explain;
 
 #[cfg(not(feature = "cuda"))]
-fn explain(error: sarcomere::Error) -> sarcomere::Error {
+pub fn explain(error: sarcomere::Error) -> sarcomere::Error {
     error
 }
 

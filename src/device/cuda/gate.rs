@@ -117,14 +117,21 @@ impl BoundLaunch {
             starts: Vec::new(),
         };
         for (index, arg) in launch.args.iter().enumerate() {
+            let missing = |arg: &Arg| bound.refused(&format!("argument {index} ({arg:?}) does not exist"));
             let bytes = match arg {
+                Arg::Int(i32::MAX) => return Err(bound.refused(&format!("argument {index} is over 2^31 - 1"))),
                 Arg::Int(value) => value.to_ne_bytes().to_vec(),
                 Arg::Long(value) => value.to_ne_bytes().to_vec(),
                 Arg::Float(value) => value.to_ne_bytes().to_vec(),
                 Arg::Struct(bytes) => bytes.clone(),
+                Arg::Pointers(pointers) => {
+                    let address = |pointer| addresses.of(pointer).ok_or_else(|| missing(pointer));
+                    let table: Vec<u64> = pointers.iter().map(address).collect::<Result<_>>()?;
+                    bytemuck::cast_slice(&table).to_vec()
+                }
                 pointer => match addresses.of(pointer) {
                     Some(address) => address.to_ne_bytes().to_vec(),
-                    None => return Err(bound.refused(&format!("argument {index} ({pointer:?}) does not exist"))),
+                    None => return Err(missing(pointer)),
                 },
             };
             bound.check_size(index, bytes.len())?;
@@ -234,6 +241,7 @@ impl BoundLaunch {
             let comma = if index > 0 { ", " } else { "" };
             let _ = match arg {
                 Arg::Struct(bytes) => write!(text, "{comma}{} B", bytes.len()),
+                Arg::Pointers(pointers) => write!(text, "{comma}{} pointers", pointers.len()),
                 other => write!(text, "{comma}{other:?}"),
             };
         }

@@ -195,6 +195,8 @@ pub enum Arg {
     Float(f32),
     /// A plain struct by value: its bytes.
     Struct(Vec<u8>),
+    /// A table of pointers by value, for kernels that work on many tensors: an array, or a struct of nothing but pointers.
+    Pointers(Vec<Arg>),
 }
 
 /// One launch of one kernel.
@@ -296,6 +298,12 @@ impl Launch {
     /// The next argument: a `float`.
     pub fn float(self, value: f32) -> Self {
         self.arg(Arg::Float(value))
+    }
+
+    /// The next argument: a table of pointers by value, `size` of them; those after the last one given are null.
+    pub fn pointers(self, mut pointers: Vec<Arg>, size: usize) -> Self {
+        pointers.resize(size, Arg::Null);
+        self.arg(Arg::Pointers(pointers))
     }
 
     /// The next argument: a plain struct by value. Its twin in the kernel's source has the same fields in the same order.
