@@ -1,0 +1,165 @@
+// Elementwise ops.
+//
+//   unary        y[i] = f(x[i])                          relu_f32, exp_f32, affine_f32, ...
+//   its gradient dx[i] = g(dy[i], saved[i])              relu_grad_f32, ... (saved: input or output of f, as the op says)
+//   binary       y[i] = f(a[i], b[i])                    add_f32, mul_f32, ...
+//   broadcast    y[i,j,..] = f(a[i|0,j|0,..], b[..])     add_broadcast_f32, add_broadcast_vec4_f32, ...
+//   sum          y[i] = x0[i] + x1[i] + ..., in order    sum_of_f32
+//
+// Layout: anything; tensors of one shape are plain runs of n values that begin at multiples of 16 bytes. For a broadcast the host
+// drops axes of extent 1 and joins neighbours along which both inputs step alike; what is left is an inner axis, along which each
+// input has step 1 or 0, and at most 7 outer ones.
+// Cut: 256 threads a block, four neighbouring values a thread (one access of 16 bytes), the grid steps over the rest. Broadcasts
+// whose inner extent is no multiple of 4 take one value a thread.
+// Cost: the paper's detector adds 2x32x32x256 values in res2: 6.3 MB moved, 0.5 MFLOP: memory limits all of these.
+// Needs: nothing; no shared memory. Determinism: run_to_run (each value is computed by one thread alone).
+#include "device/prelude.cuh"
+#include "device/copy.cuh"
+
+constexpr int BLOCK = 256;
+constexpr int WIDTH = 4;
+
+template <class F>
+__device__ __forceinline__ void map1(const float* x, float* y, int64_t n, F f) {
+    const int64_t quads = n / WIDTH;
+    for (int64_t quad = global_thread(); quad < quads; quad += global_threads()) {
+        const float4 v = load4(x + WIDTH * quad);
+        store4(y + WIDTH * quad, make_float4(f(v.x), f(v.y), f(v.z), f(v.w)));
+    }
+    const int64_t rest = WIDTH * quads + global_thread();
+    if (rest < n) y[rest] = f(x[rest]);
+}
+
+template <class F>
+__device__ __forceinline__ void map2(const float* a, const float* b, float* y, int64_t n, F f) {
+    const int64_t quads = n / WIDTH;
+    for (int64_t quad = global_thread(); quad < quads; quad += global_threads()) {
+        const float4 u = load4(a + WIDTH * quad), v = load4(b + WIDTH * quad);
+        store4(y + WIDTH * quad, make_float4(f(u.x, v.x), f(u.y, v.y), f(u.z, v.z), f(u.w, v.w)));
+    }
+    const int64_t rest = WIDTH * quads + global_thread();
+    if (rest < n) y[rest] = f(a[rest], b[rest]);
+}
+
+// ---- functions of one tensor: `x` in, NaN passes through ----
+
+#define UNARY(name, expression)                                        \
+    KERNEL(BLOCK) name##_f32(const float* x, float* y, int64_t n) {    \
+        map1(x, y, n, [](float x) -> float { return expression; });    \
+    }
+
+UNARY(relu, x < 0.0f ? 0.0f : x)
+UNARY(sigmoid, 1.0f / (1.0f + expf(-x)))
+UNARY(tanh, tanhf(x))
+UNARY(exp, expf(x))
+UNARY(log, logf(x))
+UNARY(sqrt, sqrtf(x))
+UNARY(abs, fabsf(x))
+UNARY(neg, -x)
+UNARY(square, x * x)
+
+__device__ __forceinline__ float hard_sigmoid(float x) {
+    const float line = 0.2f * x + 0.5f;
+    return line < 0.0f ? 0.0f : line > 1.0f ? 1.0f : line;
+}
+UNARY(hard_sigmoid, hard_sigmoid(x))
+
+KERNEL(BLOCK) affine_f32(const float* x, float* y, int64_t n, float scale, float offset) {
+    map1(x, y, n, [=](float x) -> float { return scale * x + offset; });
+}
+
+// ---- their gradients: `dy` and `s`, the input of abs, log and square, the output of the others ----
+
+#define UNARY_GRAD(name, expression)                                                          \
+    KERNEL(BLOCK) name##_grad_f32(const float* dy, const float* saved, float* dx, int64_t n) { \
+        map2(dy, saved, dx, n, [](float dy, float s) -> float { return expression; });        \
+    }
+
+UNARY_GRAD(relu, s > 0.0f ? dy : 0.0f)
+UNARY_GRAD(sigmoid, dy * s * (1.0f - s))
+UNARY_GRAD(hard_sigmoid, s > 0.0f && s < 1.0f ? 0.2f * dy : 0.0f)
+UNARY_GRAD(tanh, dy * (1.0f - s * s))
+UNARY_GRAD(exp, dy * s)
+UNARY_GRAD(log, dy / s)
+UNARY_GRAD(sqrt, 0.5f * dy / s)
+UNARY_GRAD(abs, s == 0.0f ? 0.0f : s > 0.0f ? dy : s < 0.0f ? -dy : s)
+UNARY_GRAD(square, 2.0f * s * dy)
+
+// ---- arithmetic of two tensors ----
+
+// Twin of `Broadcast` in src/ops/elementwise/cuda.rs. Outer axes come innermost first.
+constexpr int MAX_OUTER = 7;
+struct Broadcast {
+    int outer;
+    int inner, inner_a, inner_b;
+    int extent[MAX_OUTER], a[MAX_OUTER], b[MAX_OUTER];
+};
+static_assert(sizeof(Broadcast) == (4 + 3 * MAX_OUTER) * 4, "the host's twin has the same fields");
+
+template <int VALUES, class F>
+__device__ __forceinline__ void map_broadcast(const float* a, const float* b, float* y, int n, const Broadcast& axes, F f) {
+    const unsigned groups = n / VALUES, groups_per_row = axes.inner / VALUES;
+    for (unsigned group = global_thread(); group < groups; group += global_threads()) {
+        unsigned row = group / groups_per_row;
+        const int column = (group - row * groups_per_row) * VALUES;
+        int at_a = column * axes.inner_a, at_b = column * axes.inner_b;
+        for (int axis = 0; axis < axes.outer; ++axis) {
+            const unsigned index = row % axes.extent[axis];
+            row /= axes.extent[axis];
+            at_a += index * axes.a[axis];
+            at_b += index * axes.b[axis];
+        }
+        if constexpr (VALUES == 1) {
+            y[group] = f(a[at_a], b[at_b]);
+        } else {
+            const float one_a = a[at_a], one_b = b[at_b];
+            const float4 u = axes.inner_a ? load4(a + at_a) : make_float4(one_a, one_a, one_a, one_a);
+            const float4 v = axes.inner_b ? load4(b + at_b) : make_float4(one_b, one_b, one_b, one_b);
+            store4(y + VALUES * group, make_float4(f(u.x, v.x), f(u.y, v.y), f(u.z, v.z), f(u.w, v.w)));
+        }
+    }
+}
+
+#define BROADCAST(name, expression)                                                                      \
+    KERNEL(BLOCK) name##_f32(const float* a, const float* b, float* y, int n, const __grid_constant__ Broadcast axes) { \
+        map_broadcast<1>(a, b, y, n, axes, [](float a, float b) -> float { return expression; });            \
+    }                                                                                                        \
+    KERNEL(BLOCK) name##_vec4_f32(const float* a, const float* b, float* y, int n,                           \
+                                  const __grid_constant__ Broadcast axes) {                                  \
+        map_broadcast<WIDTH>(a, b, y, n, axes, [](float a, float b) -> float { return expression; });        \
+    }
+
+#define BINARY(name, expression)                                                                 \
+    KERNEL(BLOCK) name##_f32(const float* a, const float* b, float* y, int64_t n) {              \
+        map2(a, b, y, n, [](float a, float b) -> float { return expression; });                  \
+    }                                                                                            \
+    BROADCAST(name##_broadcast, expression)
+
+BINARY(add, a + b)
+BINARY(sub, a - b)
+BINARY(mul, a * b)
+BINARY(div, a / b)
+// NaN passes through from either side.
+BINARY(max, a >= b || a != a ? a : b)
+BINARY(min, a <= b || a != a ? a : b)
+BINARY(greater_equal, a >= b ? 1.0f : 0.0f)
+BINARY(greater, a > b ? 1.0f : 0.0f)
+// x stretched to a larger shape: it comes as both inputs.
+BROADCAST(broadcast_to, (static_cast<void>(b), a))
+
+// ---- the sum of up to eight tensors, from first to last; `count` of the pointers are set ----
+
+KERNEL(BLOCK) sum_of_f32(const float* x0, const float* x1, const float* x2, const float* x3, const float* x4, const float* x5,
+                         const float* x6, const float* x7, int count, float* y, int64_t n) {
+    for (int64_t i = global_thread(); i < n; i += global_threads()) {
+        float sum = x0[i];
+        if (count > 1) sum += x1[i];
+        if (count > 2) sum += x2[i];
+        if (count > 3) sum += x3[i];
+        if (count > 4) sum += x4[i];
+        if (count > 5) sum += x5[i];
+        if (count > 6) sum += x6[i];
+        if (count > 7) sum += x7[i];
+        y[i] = sum;
+    }
+}

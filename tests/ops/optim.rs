@@ -2,23 +2,19 @@
 
 use std::sync::Arc;
 
-use sarcomere::device::cpu::{Cpu, Isa};
 use sarcomere::graph::{Executor, Graph, Value};
 use sarcomere::ops::optim::{AdamAttrs, SgdAttrs};
 use sarcomere::ops::problem::{Numbers, compare, tolerance, wide_values};
 use sarcomere::tensor::{Tensor, TensorType};
 use sarcomere::{Result, device::Device};
 
+use crate::everywhere::{explain, settings};
+
 /// One tensor longer than a task, one of a single value.
 const SHAPES: [&[usize]; 3] = [&[3, 5], &[1], &[20_011]];
 const STEPS: usize = 3;
 const RATE: f32 = 0.05;
 const DECAY: f32 = 0.1;
-
-fn devices() -> Vec<Device> {
-    let device = |(isa, threads)| Device::Cpu(Arc::new(Cpu::with(threads, isa)));
-    Isa::available().into_iter().flat_map(|isa| [(isa, 1), (isa, 3)]).map(device).collect()
-}
 
 /// Runs `STEPS` steps; gives the parameters after each, from gradients and start values that `numbers` makes.
 fn train(
@@ -82,13 +78,14 @@ fn expected(
     history
 }
 
-/// Compares within what a few roundings of `f32` cost, and demands equal bits of every device.
+/// Compares within what a few roundings of `f32` cost, on every executor.
 fn check(
     expected: &[Vec<Vec<f64>>],
     build: impl Fn(&mut Graph, &[Value], &[Value], Value) -> Result<Vec<Value>>,
 ) -> Result<()> {
-    for device in devices() {
-        let found = train(&device, &build)?;
+    for setting in settings(1) {
+        let device = setting.prepared_device();
+        let found = train(device, &build).map_err(explain)?;
         for (step, (found, expected)) in found.iter().zip(expected).enumerate() {
             for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
                 let rounded: Vec<f64> = expected.iter().map(|v| f64::from(*v as f32)).collect();

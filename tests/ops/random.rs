@@ -6,15 +6,16 @@ use sarcomere::ops::random::philox::{Stream, key_of};
 use sarcomere::tensor::{Tensor, TensorType};
 use sarcomere::{Result, device::Device};
 
+use crate::everywhere::{explain, settings};
+
 const SEED: u64 = 0x1234_5678_9abc;
 
-/// Uniform and normal numbers of one step on one kind of processor.
-fn numbers(threads: usize, isa: Isa, len: usize, step: i32) -> Result<[Vec<f32>; 2]> {
+/// Uniform and normal numbers of one step on one device.
+fn numbers(device: &Device, len: usize, step: i32) -> Result<[Vec<f32>; 2]> {
     let mut graph = Graph::new();
     let at = graph.input("step", TensorType::i32([1]))?;
     let values = [graph.random_uniform([len], SEED, 3, at)?, graph.random_normal([len], SEED, 4, at)?];
-    let device = Device::Cpu(Arc::new(Cpu::with(threads, isa)));
-    let mut executor = Executor::new(&device, Arc::new(graph), &values)?;
+    let mut executor = Executor::new(device, Arc::new(graph), &values)?;
     executor.run(&[(at, &Tensor::new([1], &[step])?)])?;
     let [uniform, normal] = values.map(|value| executor.output(value));
     Ok([uniform?.values::<f32>()?.to_vec(), normal?.values::<f32>()?.to_vec()])
@@ -28,10 +29,10 @@ fn numbers_are_those_of_their_address_everywhere() -> Result<()> {
             let mut normal = Stream::new(key_of(SEED), [step as u32, 4, 0]);
             let expected: [Vec<f32>; 2] =
                 [(0..len).map(|_| uniform.uniform()).collect(), (0..len).map(|_| normal.normal()).collect()];
-            for isa in Isa::available() {
-                for threads in [1, 3] {
-                    assert_eq!(numbers(threads, isa, len, step)?, expected, "{isa}, {threads} threads, {len} numbers");
-                }
+            for setting in settings(1) {
+                let device = setting.prepared_device();
+                let found = numbers(device, len, step).map_err(explain)?;
+                assert_eq!(found, expected, "{}, {len} numbers", device.describe());
             }
         }
     }
@@ -41,7 +42,7 @@ fn numbers_are_those_of_their_address_everywhere() -> Result<()> {
 #[test]
 fn moments_are_those_of_the_distributions() -> Result<()> {
     let len = 200_000;
-    let [uniform, normal] = numbers(2, Isa::detect(), len, 9)?;
+    let [uniform, normal] = numbers(&Device::Cpu(Arc::new(Cpu::with(2, Isa::detect()))), len, 9)?;
     let moment =
         |x: &[f32], k: i32, centre: f64| x.iter().map(|x| (*x as f64 - centre).powi(k)).sum::<f64>() / len as f64;
     // Bounds of five standard errors.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Value};
 use crate::ops::{CpuArgs, Op, ensure, expect_inputs};
 use crate::tensor::{DType, Shape, TensorType};
@@ -139,6 +140,10 @@ impl Op for Binary {
 
     fn in_place(&self) -> &'static [usize] {
         &[0, 1]
+    }
+
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        super::cuda::binary(self.name(), types)
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

@@ -121,14 +121,14 @@ pub(super) fn sum_of(cpu: &Cpu, inputs: &[Input<'_>], y: &mut [f32]) {
 
 /// One axis of a broadcast: its extent and the steps of both inputs (0 where stretched).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Axis {
-    extent: usize,
-    a: usize,
-    b: usize,
+pub(super) struct Axis {
+    pub(super) extent: usize,
+    pub(super) a: usize,
+    pub(super) b: usize,
 }
 
 /// The axes of a broadcast, with axes of extent 1 dropped and neighbours that step alike merged; at least one.
-fn merged_axes(a: &Shape, b: &Shape, y: &Shape) -> Vec<Axis> {
+pub(super) fn merged_axes(a: &Shape, b: &Shape, y: &Shape) -> Vec<Axis> {
     let steps = |shape: &Shape| -> Vec<usize> {
         let (strides, missing) = (shape.strides(), y.rank() - shape.rank());
         let step = |axis: usize| if shape[axis] == 1 { 0 } else { strides[axis] };

@@ -2,6 +2,7 @@
 
 mod binary;
 mod cpu;
+mod cuda;
 pub mod math;
 pub mod problem;
 mod sum;
@@ -9,6 +10,7 @@ mod unary;
 
 pub use binary::{Binary, BinaryKind};
 pub(crate) use cpu::stretch;
+pub(crate) use cuda::stretch as cuda_stretch;
 pub use sum::SumOf;
 pub use unary::{Unary, UnaryGrad, UnaryKind};
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Value};
 use crate::ops::{Cost, CpuArgs, Op, ensure, expect_inputs};
 use crate::tensor::{DType, TensorType};
@@ -144,6 +145,10 @@ impl Op for Unary {
         &[0]
     }
 
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        Ok(super::cuda::unary(self.name(), self.kind, types))
+    }
+
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
         super::cpu::unary(cpu, self.kind, args.inputs[0].f32(), args.outputs[0].f32());
         Ok(())
@@ -176,6 +181,10 @@ impl Op for UnaryGrad {
 
     fn in_place(&self) -> &'static [usize] {
         &[0, 1]
+    }
+
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        Ok(super::cuda::unary_grad(self.name(), types))
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

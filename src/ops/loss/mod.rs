@@ -5,6 +5,7 @@
 //! of threads.
 
 mod cpu;
+mod cuda;
 pub mod pointwise;
 pub mod problem;
 pub mod softmax;

@@ -3,6 +3,7 @@
 use super::{append_gradient, cpu, expect_loss_gradient};
 use crate::Result;
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Value};
 use crate::ops::{CpuArgs, Op, Workspace, ensure, expect_counts, expect_inputs};
 use crate::tensor::{DType, TensorType};
@@ -176,6 +177,10 @@ impl Op for PointwiseLoss {
         Workspace { packed: 0, scratch: cpu::sums_bytes(self.parts(&inputs[0], &inputs[1])) }
     }
 
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        Ok(super::cuda::pointwise(self, types))
+    }
+
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
         cpu::pointwise(self, cpu, args)
     }
@@ -194,6 +199,10 @@ impl Op for PointwiseLossGrad {
 
     fn cpu_workspace(&self, _: &Cpu, inputs: &[TensorType], _: &[TensorType]) -> Workspace {
         Workspace { packed: 0, scratch: cpu::sums_bytes(self.0.parts(&inputs[1], &inputs[2])) }
+    }
+
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        Ok(super::cuda::pointwise_grad(&self.0, types))
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

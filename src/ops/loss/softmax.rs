@@ -3,6 +3,7 @@
 use super::{append_gradient, cpu, expect_loss_gradient};
 use crate::Result;
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Value};
 use crate::ops::{Cost, CpuArgs, Op, Workspace, ensure, expect_counts, expect_inputs};
 use crate::tensor::{DType, TensorType};
@@ -89,6 +90,10 @@ impl Op for SparseSoftmaxLoss {
         Workspace { packed: 0, scratch: cpu::sums_bytes(inputs[1].len().div_ceil(ROWS_PER_PART)) }
     }
 
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        Ok(super::cuda::softmax(self, types))
+    }
+
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
         cpu::softmax(self, cpu, args)
     }
@@ -110,6 +115,10 @@ impl Op for SparseSoftmaxLossGrad {
 
     fn cpu_workspace(&self, _: &Cpu, inputs: &[TensorType], _: &[TensorType]) -> Workspace {
         Workspace { packed: 0, scratch: cpu::sums_bytes(inputs[2].len().div_ceil(ROWS_PER_PART)) }
+    }
+
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        Ok(super::cuda::softmax_grad(&self.0, types))
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

@@ -6,6 +6,7 @@ use super::blocks::Blocks;
 use super::{BatchNormGrad, cpu, expect_channels};
 use crate::Result;
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Value};
 use crate::ops::{Cost, CpuArgs, Op, Workspace, expect_inputs};
 use crate::tensor::TensorType;
@@ -56,6 +57,10 @@ impl Op for BatchNormFrozen {
 
     fn cpu_workspace(&self, cpu: &Cpu, inputs: &[TensorType], _: &[TensorType]) -> Workspace {
         Workspace { packed: 0, scratch: cpu::scratch_bytes(cpu, &Blocks::new(&inputs[0].shape)) }
+    }
+
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        Ok(super::cuda::frozen(self.eps, self.relu, types))
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

@@ -3,6 +3,7 @@
 use super::blocks::Blocks;
 use super::{cpu, expect_channels};
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Value};
 use crate::ops::{Cost, CpuArgs, Op, Workspace, ensure, expect_inputs};
 use crate::tensor::TensorType;
@@ -55,6 +56,10 @@ impl Op for BatchNormGrad {
 
     fn in_place(&self) -> &'static [usize] {
         &[5]
+    }
+
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        Ok(super::cuda::grad(self, types))
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

@@ -5,6 +5,7 @@
 
 mod blocks;
 mod cpu;
+mod cuda;
 mod frozen;
 mod grad;
 pub mod problem;

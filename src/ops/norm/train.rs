@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::blocks::Blocks;
 use super::{BatchNormFrozen, BatchNormGrad, cpu, expect_channels};
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Value};
 use crate::ops::{Cost, CpuArgs, Op, Workspace, expect_inputs};
 use crate::tensor::TensorType;
@@ -81,6 +82,10 @@ impl Op for BatchNormTrain {
 
     fn cpu_workspace(&self, cpu: &Cpu, inputs: &[TensorType], _: &[TensorType]) -> Workspace {
         Workspace { packed: 0, scratch: cpu::scratch_bytes(cpu, &Blocks::new(&inputs[0].shape)) }
+    }
+
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        Ok(super::cuda::train(&self.attrs, types))
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

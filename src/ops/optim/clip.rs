@@ -3,6 +3,7 @@
 use super::cpu;
 use crate::Result;
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::ops::{Cost, CpuArgs, Op, Scratch, Workspace, ensure, expect_inputs};
 use crate::tensor::{DType, TensorType};
 
@@ -28,6 +29,10 @@ impl Op for GlobalNorm {
         // Sums are f64: two f32 each.
         let sums = 2 * cpu::chunks(inputs.iter().map(TensorType::len));
         Workspace { packed: 0, scratch: Scratch::bytes::<f32>(sums) }
+    }
+
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        super::cuda::global_norm(self.name(), types)
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
@@ -62,6 +67,10 @@ impl Op for ClipScale {
         Ok(vec![TensorType::f32([1])])
     }
 
+    fn cuda(&self, _: &Target, _: &Types<'_>) -> Result<Work> {
+        Ok(super::cuda::clip_scale(self.limit))
+    }
+
     fn cpu_run(&self, _: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
         let norm = args.inputs[0].f32()[0];
         args.outputs[0].f32()[0] = if norm > self.limit { self.limit / norm } else { 1.0 };
@@ -89,6 +98,10 @@ impl Op for ClipPerTensor {
 
     fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
         Cost::new(3 * inputs.iter().map(|ty| ty.len() as u64).sum::<u64>(), inputs, outputs)
+    }
+
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        super::cuda::clip_per_tensor(self.name(), self.limit, types)
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

@@ -2,6 +2,7 @@
 
 mod clip;
 mod cpu;
+mod cuda;
 mod step;
 
 pub use clip::{ClipPerTensor, ClipScale, GlobalNorm};

@@ -3,6 +3,7 @@
 use super::cpu;
 use crate::Result;
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::ops::{Cost, CpuArgs, Op, ensure};
 use crate::tensor::TensorType;
 
@@ -91,6 +92,10 @@ impl Op for Sgd {
         Cost::new(5 * outputs.iter().map(|ty| ty.len() as u64).sum::<u64>() / 2, inputs, outputs)
     }
 
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        super::cuda::sgd(self.name(), &self.attrs, self.parameters, types)
+    }
+
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
         let inputs = args.inputs;
         let (rate, scale, momentum) = (inputs[0].f32()[0], inputs[1].f32()[0], self.attrs.momentum);
@@ -126,6 +131,10 @@ impl Op for Adam {
 
     fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
         Cost::new(12 * outputs.iter().map(|ty| ty.len() as u64).sum::<u64>() / 3, inputs, outputs)
+    }
+
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        super::cuda::adam(self.name(), &self.attrs, self.parameters, types)
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

@@ -13,21 +13,21 @@ const LANES: usize = 64;
 
 /// One spatial axis.
 #[derive(Clone, Copy, Debug)]
-struct Axis {
-    extent: usize,
-    output: usize,
-    window: usize,
-    stride: usize,
-    before: usize,
+pub(super) struct Axis {
+    pub(super) extent: usize,
+    pub(super) output: usize,
+    pub(super) window: usize,
+    pub(super) stride: usize,
+    pub(super) before: usize,
 }
 
 /// The pooling with trailing axes that are not pooled joined to the channels.
 #[derive(Debug)]
 pub(super) struct Geometry {
-    axes: Vec<Axis>,
+    pub(super) axes: Vec<Axis>,
     samples: usize,
     /// Elements of a contiguous run.
-    run: usize,
+    pub(super) run: usize,
 }
 
 impl Geometry {

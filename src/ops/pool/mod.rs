@@ -1,9 +1,11 @@
 //! Max pooling in any number of spatial axes.
 
 mod cpu;
+mod cuda;
 pub mod problem;
 
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Graph, Value};
 use crate::ops::{Cost, CpuArgs, Op, ensure, expect_inputs};
 use crate::tensor::{DType, Shape, TensorType};
@@ -82,6 +84,11 @@ impl Op for MaxPool {
         Cost::new(self.flops(&outputs[0].shape), inputs, outputs)
     }
 
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        let geometry = cpu::Geometry::new(self, &types.inputs[0].shape, &types.outputs[0].shape);
+        cuda::max_pool(self.name(), &geometry, types)
+    }
+
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
         let (x, y) = (&args.inputs[0], &mut args.outputs[0]);
         let geometry = cpu::Geometry::new(self, x.shape(), y.shape());
@@ -108,6 +115,11 @@ impl Op for MaxPoolGrad {
 
     fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
         Cost::new(self.pool.flops(&inputs[1].shape), inputs, outputs)
+    }
+
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        let geometry = cpu::Geometry::new(&self.pool, &types.inputs[0].shape, &types.inputs[1].shape);
+        cuda::max_pool_grad(self.name(), &geometry, types)
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

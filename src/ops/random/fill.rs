@@ -3,6 +3,7 @@
 use super::philox::{key_of, normals, philox, uniform};
 use crate::Result;
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Value};
 use crate::ops::per_isa::per_isa;
 use crate::ops::{Cost, CpuArgs, Op, ensure, expect_inputs};
@@ -59,6 +60,10 @@ impl Op for RandomFill {
 
     fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
         Cost::new(20 * outputs[0].len() as u64, inputs, outputs)
+    }
+
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        Ok(super::cuda::fill(self.kind, self.seed, self.stream, types))
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

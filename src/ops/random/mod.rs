@@ -1,6 +1,7 @@
 //! Random numbers: a counter-based generator, so that every executor and every order of evaluation gives the same bits.
 
 pub mod approx;
+mod cuda;
 mod fill;
 pub mod philox;
 

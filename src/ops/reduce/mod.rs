@@ -1,6 +1,7 @@
 //! Reductions over axes, softmax over the last axis, standardising of samples.
 
 mod cpu;
+mod cuda;
 pub mod problem;
 mod reduction;
 mod softmax;

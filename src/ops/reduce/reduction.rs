@@ -1,6 +1,7 @@
 //! Sum, mean and maximum over axes.
 
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Value};
 use crate::ops::{CpuArgs, Op, Scratch, Workspace, ensure, expect_inputs};
 use crate::tensor::{DType, Shape, TensorType};
@@ -95,6 +96,10 @@ impl Op for Reduce {
         Workspace { packed: 0, scratch: Scratch::bytes::<f32>(plan.scratch()) }
     }
 
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        super::cuda::reduce(self.name(), self.kind, &self.axes, types)
+    }
+
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
         let x = &args.inputs[0];
         let plan = super::cpu::Plan::new(x.shape(), &self.axes);
@@ -120,6 +125,10 @@ impl Op for ReduceMaxGrad {
 
     fn gradient(&self, _: &mut GradientContext<'_>) -> Result<Vec<Option<Value>>> {
         Err(Error::op(self.name(), "has no gradient: second derivatives are not supported"))
+    }
+
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        super::cuda::reduce_max_grad(self.name(), &self.axes, types)
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

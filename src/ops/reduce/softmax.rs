@@ -1,6 +1,7 @@
 //! Softmax over the last axis.
 
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Value};
 use crate::ops::{Cost, CpuArgs, Op, ensure, expect_inputs};
 use crate::tensor::{DType, TensorType};
@@ -36,6 +37,10 @@ impl Op for Softmax {
         Cost::new(24 * outputs[0].len() as u64, inputs, outputs)
     }
 
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        Ok(super::cuda::softmax("softmax_f32", types))
+    }
+
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
         super::cpu::softmax(cpu, args.inputs[0].f32(), args.outputs[0].f32(), args.inputs[0].shape().last());
         Ok(())
@@ -61,6 +66,10 @@ impl Op for SoftmaxGrad {
 
     fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
         Cost::new(4 * outputs[0].len() as u64, inputs, outputs)
+    }
+
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        Ok(super::cuda::softmax("softmax_grad_f32", types))
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

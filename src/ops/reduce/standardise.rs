@@ -1,6 +1,7 @@
 //! Samples to mean 0 and standard deviation 1.
 
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Value};
 use crate::ops::{Cost, CpuArgs, Op, Scratch, Workspace, ensure, expect_inputs};
 use crate::tensor::{DType, TensorType};
@@ -48,6 +49,10 @@ impl Op for Standardise {
         workspace(&inputs[0])
     }
 
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        Ok(super::cuda::standardise(types))
+    }
+
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
         let x = &args.inputs[0];
         let scratch = Scratch::new(args.scratch).take::<f32>(super::cpu::standardise_scratch(x.shape()));
@@ -79,6 +84,10 @@ impl Op for StandardiseGrad {
 
     fn cpu_workspace(&self, _: &Cpu, inputs: &[TensorType], _: &[TensorType]) -> Workspace {
         workspace(&inputs[0])
+    }
+
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        Ok(super::cuda::standardise_grad(types))
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use crate::Result;
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Value};
 use crate::ops::{Cost, CpuArgs, Op, ensure};
 use crate::tensor::{DType, TensorType};
@@ -51,6 +52,10 @@ impl Op for Concat {
 
     fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
         Cost::new(0, inputs, outputs)
+    }
+
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        Ok(super::cuda::concat(self.axis, types))
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

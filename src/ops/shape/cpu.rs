@@ -72,10 +72,9 @@ pub(super) fn spread(cpu: &Cpu, dy: &[f32], to: &mut [f32], whole: (usize, usize
     });
 }
 
-/// Reorders axes. The last axis either stays last (runs are copied) or goes elsewhere (squares are transposed).
-pub(super) fn transpose(cpu: &Cpu, x: &[u32], shape: &Shape, permutation: &[usize], to: &mut [u32]) {
+/// (extent, step in x) of the axes of `x` reordered, those of extent 1 left out, neighbours that stay neighbours merged.
+pub(super) fn merged_permutation(shape: &Shape, permutation: &[usize]) -> Vec<(usize, usize)> {
     let strides = shape.strides();
-    // (extent, step in x) of the result's axes, neighbours that stay neighbours merged.
     let mut axes: Vec<(usize, usize)> = Vec::new();
     for &axis in permutation.iter().filter(|axis| shape[**axis] != 1) {
         let (extent, step) = (shape[axis], strides[axis]);
@@ -84,6 +83,12 @@ pub(super) fn transpose(cpu: &Cpu, x: &[u32], shape: &Shape, permutation: &[usiz
             _ => axes.push((extent, step)),
         }
     }
+    axes
+}
+
+/// Reorders axes. The last axis either stays last (runs are copied) or goes elsewhere (squares are transposed).
+pub(super) fn transpose(cpu: &Cpu, x: &[u32], shape: &Shape, permutation: &[usize], to: &mut [u32]) {
+    let mut axes = merged_permutation(shape, permutation);
     if to.is_empty() {
         return;
     }

@@ -2,6 +2,7 @@
 
 use crate::Result;
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Value};
 use crate::ops::{Cost, CpuArgs, Op, ensure, expect_inputs};
 use crate::tensor::{DType, TensorType};
@@ -44,6 +45,10 @@ impl Op for GatherRows {
         Cost::new(0, &[&inputs[1..], outputs].concat(), outputs)
     }
 
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        Ok(super::cuda::gather_rows(types))
+    }
+
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
         let (x, indices) = (&args.inputs[0], args.inputs[1].i32());
         let rows = x.shape()[0];
@@ -70,6 +75,10 @@ impl Op for GatherRowsGrad {
     fn gradient(&self, context: &mut GradientContext<'_>) -> Result<Vec<Option<Value>>> {
         let ddx = context.dy()?;
         Ok(vec![Some(context.graph.gather_rows(ddx, context.inputs[1])?), None])
+    }
+
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        Ok(super::cuda::gather_rows_grad(self.rows, types))
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

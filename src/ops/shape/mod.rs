@@ -5,6 +5,7 @@
 mod broadcast;
 mod concat;
 mod cpu;
+mod cuda;
 mod gather;
 mod pad;
 pub mod problem;

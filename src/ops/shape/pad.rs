@@ -2,6 +2,7 @@
 
 use crate::Result;
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Value};
 use crate::ops::{Cost, CpuArgs, Op, ensure, expect_inputs};
 use crate::tensor::{DType, TensorType};
@@ -13,6 +14,13 @@ pub struct Pad {
     pub padding: Vec<[usize; 2]>,
     /// What they hold.
     pub value: f32,
+}
+
+impl Pad {
+    /// The value as a word of a tensor.
+    fn bits(&self, dtype: DType) -> u32 {
+        if dtype == DType::I32 { self.value.round() as i32 as u32 } else { self.value.to_bits() }
+    }
 }
 
 impl Op for Pad {
@@ -46,9 +54,13 @@ impl Op for Pad {
         Cost::new(0, inputs, outputs)
     }
 
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        super::cuda::pad(self.name(), &self.padding, self.bits(types.inputs[0].dtype), types)
+    }
+
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
         let (x, y) = (&args.inputs[0], &mut args.outputs[0]);
-        let bits = if x.ty().dtype == DType::I32 { self.value.round() as i32 as u32 } else { self.value.to_bits() };
+        let bits = self.bits(x.ty().dtype);
         let to_shape = y.shape().clone();
         let to = bytemuck::cast_slice_mut(y.bytes());
         super::cpu::pad(cpu, bytemuck::cast_slice(x.bytes()), x.shape(), to, &to_shape, &self.padding, bits);

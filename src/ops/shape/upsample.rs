@@ -2,6 +2,7 @@
 
 use crate::Result;
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Value};
 use crate::ops::{Cost, CpuArgs, Op, ensure, expect_inputs};
 use crate::tensor::{DType, TensorType};
@@ -36,6 +37,10 @@ impl Op for UpsampleNearest2x {
         Cost::new(0, inputs, outputs)
     }
 
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        Ok(super::cuda::upsample("upsample_nearest_2x_f32", &types.inputs[0].shape, types))
+    }
+
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
         let x = &args.inputs[0];
         super::cpu::upsample(cpu, x.f32(), args.outputs[0].f32(), x.shape()[2], x.shape()[3]);
@@ -63,6 +68,10 @@ impl Op for UpsampleNearest2xGrad {
 
     fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
         Cost::new(3 * outputs[0].len() as u64, inputs, outputs)
+    }
+
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        Ok(super::cuda::upsample("upsample_nearest_2x_grad_f32", &types.outputs[0].shape, types))
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

@@ -23,10 +23,11 @@ const LANES: usize = 64;
 /// run (`columns`: the last axis stays) or each run to a single value.
 #[derive(Debug)]
 pub(super) struct Plan {
-    kept: Vec<(usize, usize)>,
-    reduced: Vec<(usize, usize)>,
-    inner: usize,
-    columns: bool,
+    /// (extent, stride) of the axes that stay and of those reduced, without the innermost.
+    pub(super) kept: Vec<(usize, usize)>,
+    pub(super) reduced: Vec<(usize, usize)>,
+    pub(super) inner: usize,
+    pub(super) columns: bool,
     /// Pieces that long runs are cut into.
     pieces: usize,
     block_rows: usize,
@@ -53,15 +54,15 @@ impl Plan {
         Self { kept: of(false), reduced: of(true), inner, columns: !inner_reduced, pieces, block_rows, reduced_len }
     }
 
-    fn outer(&self) -> usize {
+    pub(super) fn outer(&self) -> usize {
         self.kept.iter().map(|axis| axis.0).product()
     }
 
-    fn rows(&self) -> usize {
+    pub(super) fn rows(&self) -> usize {
         self.reduced.iter().map(|axis| axis.0).product()
     }
 
-    fn width(&self) -> usize {
+    pub(super) fn width(&self) -> usize {
         if self.columns { self.inner } else { 1 }
     }
 

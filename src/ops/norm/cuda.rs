@@ -1,0 +1,151 @@
+//! CUDA launches of batch norm; the kernels are in `kernels/norm.cu`.
+
+use bytemuck::NoUninit;
+
+use super::{BatchNormAttrs, BatchNormGrad};
+use crate::device::cuda::{Arg, Launch, Types, Work};
+
+const BLOCK: usize = 256;
+const WARP: usize = 32;
+/// Rows of a thread where values are only mapped, and where they are summed.
+const ROWS_MAPPED: usize = 8;
+const ROWS_SUMMED: usize = 32;
+const MAX_SEGMENTS: usize = 65_535;
+const FLOAT: usize = size_of::<f32>();
+
+/// `[N, .., C]` as rows of channels; see `kernels/norm.cu`.
+#[repr(C)]
+#[derive(Clone, Copy, NoUninit)]
+struct Rows {
+    channels: i32,
+    columns: i32,
+    rows: i64,
+    sample_rows: i32,
+    samples: i32,
+    groups: i32,
+    segment: i32,
+}
+
+/// How a tensor is cut into blocks.
+struct Cut {
+    channels: usize,
+    columns: usize,
+    rows: usize,
+    sample_rows: usize,
+    samples: usize,
+    groups: usize,
+    /// Whether there are counts, and where in the inputs.
+    counts: Option<usize>,
+}
+
+impl Cut {
+    fn new(types: &Types<'_>, counts: usize) -> Self {
+        let shape = &types.inputs[0].shape;
+        let counts = Some(counts).filter(|counts| *counts < types.inputs.len());
+        Self {
+            channels: shape.last(),
+            columns: shape.last().next_power_of_two().min(WARP),
+            rows: shape.rows(),
+            sample_rows: shape.dims()[1..shape.rank() - 1].iter().product(),
+            samples: shape[0],
+            groups: counts.map_or(0, |counts| types.inputs[counts].len()),
+            counts,
+        }
+    }
+
+    /// Rows that a block takes, each thread about `each`.
+    fn segment(&self, each: usize) -> usize {
+        (BLOCK / self.columns * each).max(self.rows.div_ceil(MAX_SEGMENTS))
+    }
+
+    fn segments(&self, each: usize) -> usize {
+        self.rows.div_ceil(self.segment(each)).max(1)
+    }
+
+    /// A launch over channels and segments of `each` rows a thread, or over channels alone.
+    fn launch(&self, kernel: &str, segments: usize) -> Launch {
+        Launch::new("norm", kernel).grid(self.channels.div_ceil(self.columns), segments, 1).block(BLOCK)
+    }
+
+    fn structure(&self, each: usize) -> Rows {
+        // Larger than an `int` means more bytes than a GPU has; the rows alone may be many.
+        Rows {
+            channels: self.channels as i32,
+            columns: self.columns as i32,
+            rows: self.rows as i64,
+            sample_rows: self.sample_rows as i32,
+            samples: self.samples as i32,
+            groups: self.groups as i32,
+            segment: self.segment(each) as i32,
+        }
+    }
+
+    fn counts(&self) -> Arg {
+        self.counts.map_or(Arg::Null, Arg::Input)
+    }
+
+    /// The normalisation itself, into output 0. `eps` is negative if `spread` is 1 / std.
+    fn normalise(&self, mean: Arg, spread: Arg, eps: f32, relu: bool) -> Launch {
+        let launch = self.launch("batch_norm_f32", self.segments(ROWS_MAPPED)).input(0).input(1).input(2);
+        let launch = launch.arg(mean).arg(spread).arg(self.counts()).output(0).float(eps).int(i32::from(relu));
+        launch.structure(&self.structure(ROWS_MAPPED))
+    }
+}
+
+pub(super) fn frozen(eps: Option<f32>, relu: bool, types: &Types<'_>) -> Work {
+    if types.inputs[0].is_empty() {
+        return Work::new();
+    }
+    Work::of(Cut::new(types, 5).normalise(Arg::Input(3), Arg::Input(4), eps.unwrap_or(-1.0), relu))
+}
+
+pub(super) fn train(attrs: &BatchNormAttrs, types: &Types<'_>) -> Work {
+    let cut = Cut::new(types, 5);
+    let mut work = Work::new();
+    if cut.channels == 0 {
+        return work;
+    }
+    let segments = cut.segments(ROWS_SUMMED);
+    let [means, squares] = [(); 2].map(|()| work.take_scratch(segments * cut.channels * FLOAT));
+    let numbers = work.take_scratch(segments * FLOAT);
+    let structure = cut.structure(ROWS_SUMMED);
+    let launch = cut.launch("batch_norm_moments_f32", segments).input(0).arg(cut.counts());
+    work.launch(launch.scratch(means).scratch(squares).scratch(numbers).structure(&structure));
+    let launch = cut.launch("batch_norm_statistics_f32", 1).scratch(means).scratch(squares).scratch(numbers);
+    let launch = launch.int(segments).output(1).output(2).output(3).output(4).float(attrs.eps).float(attrs.momentum);
+    work.launch(launch.int(i32::from(attrs.unbiased_moving_variance)).structure(&structure));
+    if !types.inputs[0].is_empty() {
+        work.launch(cut.normalise(Arg::Output(1), Arg::Output(2), -1.0, attrs.relu));
+    }
+    work
+}
+
+pub(super) fn grad(op: &BatchNormGrad, types: &Types<'_>) -> Work {
+    let cut = Cut::new(types, 6);
+    let mut work = Work::new();
+    if cut.channels == 0 {
+        return work;
+    }
+    let eps = op.eps.unwrap_or(-1.0);
+    let &[dx, dgamma, dbeta] = types.needed else { return work };
+    let parameters =
+        |kernel: &str, segments: usize| (0..6).fold(cut.launch(kernel, segments), Launch::input).arg(cut.counts());
+    let mut shares = Arg::Null;
+    if op.eps.is_none() || dgamma || dbeta {
+        let segments = cut.segments(ROWS_SUMMED);
+        let [sums, dots] = [(); 2].map(|()| work.take_scratch(segments * cut.channels * FLOAT));
+        let both = work.take_scratch(2 * cut.channels * FLOAT);
+        let structure = cut.structure(ROWS_SUMMED);
+        let launch = parameters("batch_norm_products_f32", segments).scratch(sums).scratch(dots);
+        work.launch(launch.float(eps).int(i32::from(op.relu)).structure(&structure));
+        let launch = cut.launch("batch_norm_sums_f32", 1).scratch(sums).scratch(dots).int(segments).arg(cut.counts());
+        let launch = launch.output(1).output(2).scratch(both).int(i32::from(op.eps.is_none()));
+        work.launch(launch.structure(&structure));
+        shares = Arg::Scratch(both);
+    }
+    if dx && !types.inputs[0].is_empty() {
+        let launch = parameters("batch_norm_grad_f32", cut.segments(ROWS_MAPPED)).arg(shares).output(0);
+        work.launch(launch.float(eps).int(i32::from(op.relu)).structure(&cut.structure(ROWS_MAPPED)));
+    }
+    work
+}

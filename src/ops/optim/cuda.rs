@@ -1,0 +1,134 @@
+//! CUDA launches of the optimizers; the kernels are in `kernels/optim.cu`. One launch works on up to `TENSORS` tensors.
+
+use bytemuck::{NoUninit, Zeroable};
+
+use super::{AdamAttrs, SgdAttrs};
+use crate::Result;
+use crate::device::cuda::{Arg, Launch, Types, Work};
+use crate::ops::ensure;
+use crate::tensor::TensorType;
+
+const SOURCE: &str = "optim";
+/// Tensors of one launch, as the kernels have it.
+const TENSORS: usize = 512;
+/// Values that a block works on.
+const CHUNK: usize = 4096;
+const FLOAT: usize = size_of::<f32>();
+const DOUBLE: usize = size_of::<f64>();
+
+/// How tensors are cut into chunks; see `kernels/optim.cu`.
+#[repr(C)]
+#[derive(Clone, Copy, NoUninit, Zeroable)]
+struct Table {
+    tensors: i64,
+    end: [i32; TENSORS],
+    length: [i64; TENSORS],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, NoUninit)]
+struct AdamConstants {
+    beta1: f32,
+    beta2: f32,
+    epsilon: f32,
+    decay: f32,
+}
+
+/// Tensors that one launch works on: which, and how they are cut.
+struct Batch {
+    tensors: std::ops::Range<usize>,
+    table: Table,
+    chunks: usize,
+}
+
+/// Cuts tensors into as few batches as there must be.
+fn batches(op: &str, tensors: &[TensorType]) -> Result<Vec<Batch>> {
+    let mut batches = Vec::new();
+    for (i, part) in tensors.chunks(TENSORS).enumerate() {
+        let mut table = Table { tensors: part.len() as i64, ..Table::zeroed() };
+        let mut chunks = 0;
+        for (slot, tensor) in part.iter().enumerate() {
+            table.length[slot] = tensor.len() as i64;
+            chunks += tensor.len().div_ceil(CHUNK);
+            table.end[slot] = i32::try_from(chunks).unwrap_or(i32::MAX);
+        }
+        ensure(op, chunks < i32::MAX as usize, || format!("{chunks} chunks of {CHUNK} values are too many for a GPU"))?;
+        let tensors = i * TENSORS..i * TENSORS + part.len();
+        batches.push(Batch { tensors, table, chunks });
+    }
+    batches.retain(|batch| batch.chunks > 0);
+    Ok(batches)
+}
+
+impl Batch {
+    fn launch(&self, kernel: &str) -> Launch {
+        Launch::new(SOURCE, kernel).grid(self.chunks, 1, 1)
+    }
+
+    /// The batch's tensors of the group that begins at input or output `first`.
+    fn group(&self, of: fn(usize) -> Arg, first: usize) -> Vec<Arg> {
+        self.tensors.clone().map(|tensor| of(first + tensor)).collect()
+    }
+}
+
+pub(super) fn sgd(op: &str, attrs: &SgdAttrs, n: usize, types: &Types<'_>) -> Result<Work> {
+    let mut work = Work::new();
+    for batch in batches(op, &types.outputs[..n])? {
+        let launch = batch.launch("sgd_f32").input(0).input(1).pointers(batch.group(Arg::Output, 0), TENSORS);
+        let launch = launch.pointers(batch.group(Arg::Input, 2 + n), TENSORS);
+        let launch = launch.pointers(batch.group(Arg::Output, n), TENSORS);
+        work.launch(launch.float(attrs.momentum).structure(&batch.table));
+    }
+    Ok(work)
+}
+
+pub(super) fn adam(op: &str, attrs: &AdamAttrs, n: usize, types: &Types<'_>) -> Result<Work> {
+    let AdamAttrs { beta1, beta2, epsilon, decoupled_weight_decay: decay } = *attrs;
+    let constants = AdamConstants { beta1, beta2, epsilon, decay };
+    let mut work = Work::new();
+    for batch in batches(op, &types.outputs[..n])? {
+        let launch = (0..3).fold(batch.launch("adam_f32"), Launch::input);
+        let launch = launch.pointers(batch.group(Arg::Output, 0), TENSORS);
+        let launch = launch.pointers(batch.group(Arg::Input, 3 + n), TENSORS);
+        let launch = launch.pointers(batch.group(Arg::Output, n), TENSORS);
+        let launch = launch.pointers(batch.group(Arg::Output, 2 * n), TENSORS);
+        work.launch(launch.structure(&constants).structure(&batch.table));
+    }
+    Ok(work)
+}
+
+pub(super) fn global_norm(op: &str, types: &Types<'_>) -> Result<Work> {
+    let batches = batches(op, types.inputs)?;
+    let total: usize = batches.iter().map(|batch| batch.chunks).sum();
+    let mut work = Work::new();
+    let sums = work.take_scratch(total * DOUBLE);
+    let mut first = 0;
+    for batch in &batches {
+        let launch = batch.launch("norms_f32").pointers(batch.group(Arg::Input, 0), TENSORS).scratch(sums);
+        work.launch(launch.int(first).structure(&batch.table));
+        first += batch.chunks;
+    }
+    work.launch(Launch::new(SOURCE, "global_norm_f32").scratch(sums).int(total).output(0));
+    Ok(work)
+}
+
+pub(super) fn clip_scale(limit: f32) -> Work {
+    Work::of(Launch::new(SOURCE, "clip_scale_f32").block(32).input(0).output(0).float(limit))
+}
+
+pub(super) fn clip_per_tensor(op: &str, limit: f32, types: &Types<'_>) -> Result<Work> {
+    let mut work = Work::new();
+    for batch in batches(op, types.inputs)? {
+        let sums = work.take_scratch(batch.chunks * DOUBLE);
+        let scales = work.take_scratch(batch.tensors.len() * FLOAT);
+        let read = batch.group(Arg::Input, 0);
+        let launch = batch.launch("norms_f32").pointers(read.clone(), TENSORS).scratch(sums);
+        work.launch(launch.int(0).structure(&batch.table));
+        let launch = Launch::new(SOURCE, "clip_scales_f32").grid(batch.tensors.len(), 1, 1).scratch(sums);
+        work.launch(launch.scratch(scales).float(limit).structure(&batch.table));
+        let launch = batch.launch("clip_per_tensor_f32").pointers(read, TENSORS);
+        let launch = launch.pointers(batch.group(Arg::Output, 0), TENSORS).scratch(scales);
+        work.launch(launch.structure(&batch.table));
+    }
+    Ok(work)
+}
