@@ -10,8 +10,11 @@ use crate::muscle::{Noise, Simulator, SimulatorConfig, Split};
 use crate::train::{DetectorRun, DetectorTask, Figures, Task, TwitchRun, TwitchTask};
 use crate::{Error, Result};
 
-/// Name and body of every check; the number is a seed.
-pub(super) const CHECKS: [(&str, fn(&Device, u64) -> Result<()>); 5] = [
+/// A check of a device; the number is a seed.
+type Check = fn(&Device, u64) -> Result<()>;
+
+/// Name and body of every check.
+pub(super) const CHECKS: [(&str, Check); 5] = [
     ("identify_lite", identify),
     ("train_detector_lite", train_detector),
     ("train_twitch_lite", train_twitch),
