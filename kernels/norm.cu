@@ -18,34 +18,43 @@
 #include "device/prelude.cuh"
 
 constexpr int BLOCK = 256;
+// Blocks that a multiprocessor shall hold at least. It leaves room for 64 registers; without it the assembler squeezes some kernels
+// into 32 and spills.
+constexpr int RESIDENT = 4;
 
 // Twin of `Rows` in src/ops/norm/cuda.rs.
 struct Rows {
     int channels, columns;
-    int64_t rows;
-    int sample_rows, samples;
-    int groups;   // of counts
-    int segment;  // rows that a block takes
+    int rows, sample_rows;
+    int groups, group;  // of counts, and samples of each
+    int segment;        // rows that a block takes
 };
-static_assert(sizeof(Rows) == 32, "the host's twin has the same fields");
+static_assert(sizeof(Rows) == 28, "the host's twin has the same fields");
 
 // A thread's channel, and the rows of its block that are its own.
 struct Part {
     int channel, column, line, lines;
-    int64_t begin, end;
+    int begin, end;
     bool active;
 };
 
 __device__ __forceinline__ Part part_of(const Rows& all) {
     const int column = threadIdx.x % all.columns, line = threadIdx.x / all.columns, lines = BLOCK / all.columns;
     const int channel = blockIdx.x * all.columns + column;
-    const int64_t first = static_cast<int64_t>(blockIdx.y) * all.segment;
-    const int64_t last = first + all.segment < all.rows ? first + all.segment : all.rows;
+    const int first = blockIdx.y * all.segment, last = min(all.segment, all.rows - first) + first;
     return {channel, column, line, lines, first + line, last, channel < all.channels};
 }
 
-__device__ __forceinline__ bool is_valid(int64_t row, const Rows& all, const int* counts) {
-    return counts == nullptr || valid_row(row / all.sample_rows, all.samples, counts, all.groups);
+// As valid_row, of the row's sample and without divisions of 64 bits.
+__device__ __forceinline__ bool is_valid(int row, const Rows& all, const int* counts) {
+    if (counts == nullptr) return true;
+    const int sample = row / all.sample_rows, group = sample / all.group;
+    return sample - group * all.group < counts[group];
+}
+
+// Where a row's value of the thread's channel stands.
+__device__ __forceinline__ int64_t place_of(int row, const Part& part, const Rows& all) {
+    return static_cast<int64_t>(row) * all.channels + part.channel;
 }
 
 // Sum over the lines of each column, for every one of its threads. Ends past a barrier.
@@ -80,13 +89,13 @@ __device__ __forceinline__ float normalised(float x, const Channel& c) {
     return __fmaf_rn(x - c.mean, c.scale, c.beta);
 }
 
-KERNEL(BLOCK) batch_norm_f32(const float* x, const float* gamma, const float* beta, const float* mean, const float* spread,
+KERNEL(BLOCK, RESIDENT) batch_norm_f32(const float* x, const float* gamma, const float* beta, const float* mean, const float* spread,
                              const int* counts, float* y, float eps, int relu, Rows all) {
     const Part part = part_of(all);
     if (!part.active) return;
     const Channel channel = channel_of(part.channel, gamma, beta, mean, spread, eps);
-    for (int64_t row = part.begin; row < part.end; row += part.lines) {
-        const int64_t at = row * all.channels + part.channel;
+    for (int row = part.begin; row < part.end; row += part.lines) {
+        const int64_t at = place_of(row, part, all);
         float value = 0.0f;
         if (is_valid(row, all, counts)) {
             value = normalised(x[at], channel);
@@ -97,22 +106,22 @@ KERNEL(BLOCK) batch_norm_f32(const float* x, const float* gamma, const float* be
 }
 
 // Mean of each segment's valid rows, squares about it, and their number.
-KERNEL(BLOCK) batch_norm_moments_f32(const float* x, const int* counts, float* means, float* squares, int* numbers, Rows all) {
+KERNEL(BLOCK, RESIDENT) batch_norm_moments_f32(const float* x, const int* counts, float* means, float* squares, int* numbers, Rows all) {
     const Part part = part_of(all);
     int number = 0;
     float sum = 0.0f;
-    for (int64_t row = part.begin; row < part.end; row += part.lines) {
+    for (int row = part.begin; row < part.end; row += part.lines) {
         if (!is_valid(row, all, counts)) continue;
         number += 1;
-        if (part.active) sum += x[row * all.channels + part.channel];
+        if (part.active) sum += x[place_of(row, part, all)];
     }
     number = sum_lines(number, part, all.columns);
     sum = sum_lines(sum, part, all.columns);
     const float mean = number > 0 ? sum / number : 0.0f;
     float square = 0.0f;
-    for (int64_t row = part.begin; row < part.end; row += part.lines) {
+    for (int row = part.begin; row < part.end; row += part.lines) {
         if (!part.active || !is_valid(row, all, counts)) continue;
-        const float deviation = x[row * all.channels + part.channel] - mean;
+        const float deviation = x[place_of(row, part, all)] - mean;
         square += deviation * deviation;
     }
     square = sum_lines(square, part, all.columns);
@@ -125,7 +134,7 @@ KERNEL(BLOCK) batch_norm_moments_f32(const float* x, const int* counts, float* m
 }
 
 // Joins the segments: mean, 1 / std, and the moving statistics. Without any valid row the moving ones stay.
-KERNEL(BLOCK) batch_norm_statistics_f32(const float* means, const float* squares, const int* numbers, int segments, float* mean,
+KERNEL(BLOCK, RESIDENT) batch_norm_statistics_f32(const float* means, const float* squares, const int* numbers, int segments, float* mean,
                                         float* inverse_std, float* moving_mean, float* moving_var, float eps, float momentum,
                                         int unbiased, Rows all) {
     const Part part = part_of(all);
@@ -163,16 +172,16 @@ __device__ __forceinline__ float passed(float dy, float x, const Channel& channe
 }
 
 // Sums of d and of d h over each segment.
-KERNEL(BLOCK) batch_norm_products_f32(const float* x, const float* gamma, const float* beta, const float* mean,
+KERNEL(BLOCK, RESIDENT) batch_norm_products_f32(const float* x, const float* gamma, const float* beta, const float* mean,
                                       const float* spread, const float* dy, const int* counts, float* sums, float* dots,
                                       float eps, int relu, Rows all) {
     const Part part = part_of(all);
     float sum = 0.0f, dot = 0.0f;
     if (part.active) {
         const Channel channel = channel_of(part.channel, gamma, beta, mean, spread, eps);
-        for (int64_t row = part.begin; row < part.end; row += part.lines) {
+        for (int row = part.begin; row < part.end; row += part.lines) {
             if (!is_valid(row, all, counts)) continue;
-            const int64_t at = row * all.channels + part.channel;
+            const int64_t at = place_of(row, part, all);
             const float value = x[at], d = passed(dy[at], value, channel, relu);
             sum += d;
             dot += d * ((value - channel.mean) * channel.inverse);
@@ -189,7 +198,7 @@ KERNEL(BLOCK) batch_norm_products_f32(const float* x, const float* gamma, const 
 
 // Joins the segments to dbeta and dgamma (null where nothing reads them); `shares` gets both divided by the number of valid rows,
 // or zeros if the statistics were given.
-KERNEL(BLOCK) batch_norm_sums_f32(const float* sums, const float* dots, int segments, const int* counts, float* dgamma,
+KERNEL(BLOCK, RESIDENT) batch_norm_sums_f32(const float* sums, const float* dots, int segments, const int* counts, float* dgamma,
                                   float* dbeta, float* shares, int batch_statistics, Rows all) {
     const Part part = part_of(all);
     double sum = 0.0, dot = 0.0;
@@ -202,9 +211,8 @@ KERNEL(BLOCK) batch_norm_sums_f32(const float* sums, const float* dots, int segm
     if (part.line != 0 || !part.active) return;
     int64_t rows = all.rows;
     if (counts != nullptr && all.groups > 0) {
-        const int size = all.samples / all.groups;
         rows = 0;
-        for (int group = 0; group < all.groups; ++group) rows += min(max(counts[group], 0), size);
+        for (int group = 0; group < all.groups; ++group) rows += min(max(counts[group], 0), all.group);
         rows *= all.sample_rows;
     }
     const float share = batch_statistics && rows > 0 ? 1.0f / static_cast<float>(rows) : 0.0f;
@@ -216,7 +224,7 @@ KERNEL(BLOCK) batch_norm_sums_f32(const float* sums, const float* dots, int segm
 }
 
 // `shares` as above; null for zeros.
-KERNEL(BLOCK) batch_norm_grad_f32(const float* x, const float* gamma, const float* beta, const float* mean, const float* spread,
+KERNEL(BLOCK, RESIDENT) batch_norm_grad_f32(const float* x, const float* gamma, const float* beta, const float* mean, const float* spread,
                                   const float* dy, const int* counts, const float* shares, float* dx, float eps, int relu,
                                   Rows all) {
     const Part part = part_of(all);
@@ -224,8 +232,8 @@ KERNEL(BLOCK) batch_norm_grad_f32(const float* x, const float* gamma, const floa
     const Channel channel = channel_of(part.channel, gamma, beta, mean, spread, eps);
     const float sum = shares != nullptr ? shares[part.channel] : 0.0f;
     const float dot = shares != nullptr ? shares[all.channels + part.channel] : 0.0f;
-    for (int64_t row = part.begin; row < part.end; row += part.lines) {
-        const int64_t at = row * all.channels + part.channel;
+    for (int row = part.begin; row < part.end; row += part.lines) {
+        const int64_t at = place_of(row, part, all);
         float value = 0.0f;
         if (is_valid(row, all, counts)) {
             const float d = passed(dy[at], x[at], channel, relu);

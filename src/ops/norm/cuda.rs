@@ -3,7 +3,9 @@
 use bytemuck::NoUninit;
 
 use super::{BatchNormAttrs, BatchNormGrad};
+use crate::Result;
 use crate::device::cuda::{Arg, Launch, Types, Work};
+use crate::ops::ensure;
 
 const BLOCK: usize = 256;
 const WARP: usize = 32;
@@ -19,10 +21,10 @@ const FLOAT: usize = size_of::<f32>();
 struct Rows {
     channels: i32,
     columns: i32,
-    rows: i64,
+    rows: i32,
     sample_rows: i32,
-    samples: i32,
     groups: i32,
+    group: i32,
     segment: i32,
 }
 
@@ -39,10 +41,13 @@ struct Cut {
 }
 
 impl Cut {
-    fn new(types: &Types<'_>, counts: usize) -> Self {
+    fn new(op: &str, types: &Types<'_>, counts: usize) -> Result<Self> {
         let shape = &types.inputs[0].shape;
+        ensure(op, i32::try_from(shape.rows()).is_ok(), || {
+            format!("the GPU normalises at most 2^31 - 1 rows, got {}", types.inputs[0])
+        })?;
         let counts = Some(counts).filter(|counts| *counts < types.inputs.len());
-        Self {
+        Ok(Self {
             channels: shape.last(),
             columns: shape.last().next_power_of_two().min(WARP),
             rows: shape.rows(),
@@ -50,7 +55,7 @@ impl Cut {
             samples: shape[0],
             groups: counts.map_or(0, |counts| types.inputs[counts].len()),
             counts,
-        }
+        })
     }
 
     /// Rows that a block takes, each thread about `each`.
@@ -68,14 +73,14 @@ impl Cut {
     }
 
     fn structure(&self, each: usize) -> Rows {
-        // Larger than an `int` means more bytes than a GPU has; the rows alone may be many.
+        // `Cut::new` has made sure that all of them fit.
         Rows {
             channels: self.channels as i32,
             columns: self.columns as i32,
-            rows: self.rows as i64,
+            rows: self.rows as i32,
             sample_rows: self.sample_rows as i32,
-            samples: self.samples as i32,
             groups: self.groups as i32,
+            group: self.samples.checked_div(self.groups).unwrap_or(0) as i32,
             segment: self.segment(each) as i32,
         }
     }
@@ -92,18 +97,18 @@ impl Cut {
     }
 }
 
-pub(super) fn frozen(eps: Option<f32>, relu: bool, types: &Types<'_>) -> Work {
+pub(super) fn frozen(op: &str, eps: Option<f32>, relu: bool, types: &Types<'_>) -> Result<Work> {
     if types.inputs[0].is_empty() {
-        return Work::new();
+        return Ok(Work::new());
     }
-    Work::of(Cut::new(types, 5).normalise(Arg::Input(3), Arg::Input(4), eps.unwrap_or(-1.0), relu))
+    Ok(Work::of(Cut::new(op, types, 5)?.normalise(Arg::Input(3), Arg::Input(4), eps.unwrap_or(-1.0), relu)))
 }
 
-pub(super) fn train(attrs: &BatchNormAttrs, types: &Types<'_>) -> Work {
-    let cut = Cut::new(types, 5);
+pub(super) fn train(name: &str, attrs: &BatchNormAttrs, types: &Types<'_>) -> Result<Work> {
+    let cut = Cut::new(name, types, 5)?;
     let mut work = Work::new();
     if cut.channels == 0 {
-        return work;
+        return Ok(work);
     }
     let segments = cut.segments(ROWS_SUMMED);
     let [means, squares] = [(); 2].map(|()| work.take_scratch(segments * cut.channels * FLOAT));
@@ -117,17 +122,17 @@ pub(super) fn train(attrs: &BatchNormAttrs, types: &Types<'_>) -> Work {
     if !types.inputs[0].is_empty() {
         work.launch(cut.normalise(Arg::Output(1), Arg::Output(2), -1.0, attrs.relu));
     }
-    work
+    Ok(work)
 }
 
-pub(super) fn grad(op: &BatchNormGrad, types: &Types<'_>) -> Work {
-    let cut = Cut::new(types, 6);
+pub(super) fn grad(name: &str, op: &BatchNormGrad, types: &Types<'_>) -> Result<Work> {
+    let cut = Cut::new(name, types, 6)?;
     let mut work = Work::new();
     if cut.channels == 0 {
-        return work;
+        return Ok(work);
     }
     let eps = op.eps.unwrap_or(-1.0);
-    let &[dx, dgamma, dbeta] = types.needed else { return work };
+    let &[dx, dgamma, dbeta] = types.needed else { return Ok(work) };
     let parameters =
         |kernel: &str, segments: usize| (0..6).fold(cut.launch(kernel, segments), Launch::input).arg(cut.counts());
     let mut shares = Arg::Null;
@@ -147,5 +152,5 @@ pub(super) fn grad(op: &BatchNormGrad, types: &Types<'_>) -> Work {
         let launch = parameters("batch_norm_grad_f32", cut.segments(ROWS_MAPPED)).arg(shares).output(0);
         work.launch(launch.float(eps).int(i32::from(op.relu)).structure(&cut.structure(ROWS_MAPPED)));
     }
-    work
+    Ok(work)
 }

@@ -60,7 +60,7 @@ impl Op for BatchNormFrozen {
     }
 
     fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
-        Ok(super::cuda::frozen(self.eps, self.relu, types))
+        super::cuda::frozen(self.name(), self.eps, self.relu, types)
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

@@ -59,7 +59,7 @@ impl Op for BatchNormGrad {
     }
 
     fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
-        Ok(super::cuda::grad(self, types))
+        super::cuda::grad(self.name(), self, types)
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

@@ -85,7 +85,7 @@ impl Op for BatchNormTrain {
     }
 
     fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
-        Ok(super::cuda::train(&self.attrs, types))
+        super::cuda::train(self.name(), &self.attrs, types)
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
