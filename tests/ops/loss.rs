@@ -23,7 +23,10 @@ fn softmax_losses() -> Result<()> {
         check_everywhere(&SoftmaxLossProblem::random(&mut numbers), seed)?;
     }
     let op = SparseSoftmaxLoss { labels: SoftmaxLabels::Matches, active: Vec::new() };
-    check_everywhere(&SoftmaxLossProblem { op, shape: [3, 900, 2], counts: false }, 5)
+    check_everywhere(&SoftmaxLossProblem { op, shape: [3, 900, 2], counts: false }, 5)?;
+    let active = (0..70).map(|class| class % 3 != 1).collect();
+    let op = SparseSoftmaxLoss { labels: SoftmaxLabels::Classes, active };
+    check_everywhere(&SoftmaxLossProblem { op, shape: [2, 40, 70], counts: true }, 6)
 }
 
 #[test]

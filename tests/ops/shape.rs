@@ -22,6 +22,13 @@ fn transpositions_larger_than_a_tile() -> Result<()> {
 }
 
 #[test]
+fn rows_gathered_by_many_indices() -> Result<()> {
+    // More indices than a block of a GPU looks at together, rows wider than it.
+    let indices = (0..700).map(|i| (i * i + 3) % 7 - 1).collect();
+    check_everywhere(&MoveProblem { shape: vec![5, 300], op: Move::Gather(indices) }, 6)
+}
+
+#[test]
 fn wrong_attributes_are_refused() {
     let mut graph = Graph::new();
     let x = graph.input("x", TensorType::f32([2, 6])).expect("fresh name");
