@@ -122,10 +122,19 @@ struct Honest {
     tolerances: Vec<f64>,
     /// Worst relative error.
     relative: f64,
+    /// For each differentiable input: the worst error of its gradient where inputs and directions are rounded.
+    gradients: Vec<f64>,
 }
 
 impl Honest {
-    fn new<P: Problem>(problem: &P, tensors: &[Tensor], outputs: &[Vec<f64>], precision: Precision) -> Result<Self> {
+    fn new<P: Problem>(
+        problem: &P,
+        tensors: &[Tensor],
+        outputs: &[Vec<f64>],
+        gradients: &[Vec<(usize, f64)>],
+        directions: &[Vec<f64>],
+        precision: Precision,
+    ) -> Result<Self> {
         let mut inputs: Vec<Data<f32>> = tensors.iter().map(data).collect::<Result<_>>()?;
         for input in &mut inputs {
             if let Data::Real(values) = input {
@@ -136,7 +145,20 @@ impl Honest {
         let bound = |(honest, expected): (&Vec<f32>, &Vec<f64>)| {
             tolerance(expected, &honest.iter().map(|v| v.wide()).collect::<Vec<f64>>())
         };
+        // Full precision rounds nothing: what its loops make of a gradient is in `relative`.
+        let rounded: Vec<Data<f64>> = inputs.iter().map(widened).collect();
+        let round = |values: &Vec<f64>| values.iter().map(|v| precision.round(*v as f32) as f64).collect();
+        let directions: Vec<Vec<f64>> = directions.iter().map(round).collect();
+        let worst = |(index, exact): (usize, &Vec<(usize, f64)>)| {
+            let honest = finite_differences(problem, &rounded, index, &directions);
+            exact.iter().zip(&honest).map(|((_, exact), (_, honest))| (exact - honest).abs()).fold(0.0, f64::max)
+        };
+        let gradients = match precision {
+            Precision::F32 => vec![0.0; gradients.len()],
+            _ => problem.differentiable().into_iter().zip(gradients).map(worst).collect(),
+        };
         Ok(Self {
+            gradients,
             tolerances: honest.iter().zip(outputs).map(bound).collect(),
             relative: honest.iter().zip(outputs).map(|(h, e)| relative_error(h, e)).fold(0.0, f64::max),
         })
@@ -155,13 +177,14 @@ impl Expected {
         }
         let direction = |(i, value): (usize, &Value)| random_tensor(graph.ty(*value), seed ^ (0x9e37 + i as u64));
         let directions: Vec<Tensor> = values.iter().enumerate().map(direction).collect::<Result<_>>()?;
-        let mut honest = HashMap::new();
-        for &precision in precisions {
-            honest.insert(precision, Honest::new(problem, &tensors, &outputs, precision)?);
-        }
         let weights: Vec<Vec<f64>> = directions.iter().map(wide_values).collect::<Result<_>>()?;
         let differences = |index: usize| finite_differences(problem, &wide, index, &weights);
-        let gradients = problem.differentiable().into_iter().map(differences).collect();
+        let gradients: Vec<_> = problem.differentiable().into_iter().map(differences).collect();
+        let mut honest = HashMap::new();
+        for &precision in precisions {
+            let made = Honest::new(problem, &tensors, &outputs, &gradients, &weights, precision)?;
+            honest.insert(precision, made);
+        }
         Ok(Self { tensors, outputs, directions, gradients, honest })
     }
 
@@ -201,7 +224,9 @@ impl Expected {
             let gradient = wide_values(&first[outputs.len() + slot])?;
             let largest = gradient.iter().fold(0.0f64, |a, b| a.max(b.abs()));
             // Central differences of an f64 function with steps of 1e-5 are good to about 1e-9 of its scale.
-            let bound = largest * (honest.relative * 8.0 + 64.0 * f32::EPSILON as f64) + 1e-7 * largest.max(1.0);
+            let bound = largest * (honest.relative * 8.0 + 64.0 * f32::EPSILON as f64)
+                + 1e-7 * largest.max(1.0)
+                + 2.0 * honest.gradients[slot];
             for &(element, expected) in &self.gradients[slot] {
                 let found = gradient[element];
                 let close = (found - expected).abs() <= bound;
@@ -347,6 +372,13 @@ fn data<R: Real>(tensor: &Tensor) -> Result<Data<R>> {
         DType::F32 => Ok(Data::Real(tensor.values::<f32>()?.iter().map(|v| R::of(*v as f64)).collect())),
         DType::I32 => Ok(Data::Int(tensor.values::<i32>()?.to_vec())),
         other => Err(Error::graph(format!("problems take f32 and i32 inputs, not {other}"))),
+    }
+}
+
+fn widened(data: &Data<f32>) -> Data<f64> {
+    match data {
+        Data::Real(values) => Data::Real(values.iter().map(|value| value.wide()).collect()),
+        Data::Int(values) => Data::Int(values.clone()),
     }
 }
 
