@@ -1,6 +1,7 @@
 //! NVIDIA GPUs: what ops ask of them ([`Work`], always there), and the device itself (feature `cuda`): driver and kernel
 //! compiler found at run time, kernels compiled for the architecture at hand and cached on disk, one gate for launches.
 
+mod divisor;
 mod work;
 
 #[cfg(feature = "cuda")]
@@ -19,6 +20,7 @@ mod memory;
 mod probe;
 mod sources;
 
+pub use divisor::Divisor;
 pub use sources::{SOURCES, Sources};
 pub use work::{Architecture, Arg, Launch, Module, Precision, Target, Task, Types, Work};
 

@@ -1,6 +1,8 @@
 //! Gradients of what a convolution fuses: the bias, and the residual of padded rows.
 
+use super::cuda_rows;
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Value};
 use crate::ops::{Cost, CpuArgs, Op, Scratch, Workspace, expect_counts, expect_inputs, is_valid_row};
 use crate::tensor::{DType, TensorType};
@@ -41,6 +43,10 @@ impl Op for BiasGrad {
     fn cpu_workspace(&self, _: &Cpu, inputs: &[TensorType], _: &[TensorType]) -> Workspace {
         let shape = &inputs[0].shape;
         Workspace { packed: 0, scratch: Scratch::bytes::<f32>(shape.rows().div_ceil(CHUNK) * shape.last()) }
+    }
+
+    fn cuda(&self, target: &Target, types: &Types<'_>) -> Result<Work> {
+        cuda_rows::bias_grad(target, types)
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
@@ -89,6 +95,10 @@ impl Op for KeepRows {
     fn gradient(&self, context: &mut GradientContext<'_>) -> Result<Vec<Option<Value>>> {
         let dy = context.dy()?;
         Ok(vec![Some(context.graph.keep_rows(dy, context.inputs[1])?), None])
+    }
+
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        cuda_rows::keep_rows(types)
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

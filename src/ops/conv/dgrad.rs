@@ -3,8 +3,9 @@
 use super::attrs::expect_f32;
 use super::cpu::Direction;
 use super::fprop::fused_gradients;
-use super::{Conv, ConvAttrs, ConvWgrad, Fused, Geometry, cpu};
+use super::{Conv, ConvAttrs, ConvWgrad, Fused, Geometry, cpu, cuda};
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Value};
 use crate::ops::{Cost, CpuArgs, Input, Op, Workspace, expect_inputs};
 use crate::tensor::{Shape, TensorType};
@@ -116,6 +117,10 @@ impl Op for ConvDgrad {
         let geometry = self.geometry(inputs).map(|(geometry, _)| geometry);
         let name = |g| cpu::kernel_name(cpu, self.name(), &g, Direction::Backward, self.fused.counts);
         geometry.map_or_else(|_| self.name().to_owned(), name)
+    }
+
+    fn cuda(&self, target: &Target, types: &Types<'_>) -> Result<Work> {
+        cuda::dgrad(self.name(), &self.geometry(types.inputs)?.0, target, types, self.fused, self.attrs.relu)
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

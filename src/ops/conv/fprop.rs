@@ -2,9 +2,10 @@
 
 use super::attrs::expect_f32;
 use super::cpu::Direction;
-use super::{ConvAttrs, ConvDgrad, ConvWgrad, Fused, Geometry, cpu};
+use super::{ConvAttrs, ConvDgrad, ConvWgrad, Fused, Geometry, cpu, cuda};
 use crate::Result;
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Value};
 use crate::ops::{Cost, CpuArgs, Input, Op, Workspace, expect_inputs};
 use crate::tensor::TensorType;
@@ -91,6 +92,10 @@ impl Op for Conv {
         let geometry = self.geometry(inputs);
         let name = |g| cpu::kernel_name(cpu, self.name(), &g, Direction::Forward, self.fused.counts);
         geometry.map_or_else(|_| self.name().to_owned(), name)
+    }
+
+    fn cuda(&self, target: &Target, types: &Types<'_>) -> Result<Work> {
+        cuda::fprop(self.name(), &self.geometry(types.inputs)?, target, types, self.fused, self.attrs.relu)
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

@@ -7,6 +7,8 @@
 mod attrs;
 mod bias_grad;
 pub(crate) mod cpu;
+mod cuda;
+mod cuda_rows;
 mod dgrad;
 mod fprop;
 mod geometry;

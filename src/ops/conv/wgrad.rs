@@ -1,8 +1,9 @@
 //! Weight gradient of a convolution.
 
 use super::attrs::expect_f32;
-use super::{Conv, ConvAttrs, ConvDgrad, Fused, Geometry, cpu};
+use super::{Conv, ConvAttrs, ConvDgrad, Fused, Geometry, cpu, cuda};
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Value};
 use crate::ops::{Cost, CpuArgs, Op, Workspace, expect_counts, expect_inputs};
 use crate::tensor::{Shape, TensorType};
@@ -81,6 +82,10 @@ impl Op for ConvWgrad {
     fn cpu_workspace(&self, cpu: &Cpu, inputs: &[TensorType], _: &[TensorType]) -> Workspace {
         let geometry = self.geometry(inputs);
         geometry.map_or(Workspace::default(), |(g, _)| cpu::wgrad_workspace(cpu, &g, self.counts))
+    }
+
+    fn cuda(&self, target: &Target, types: &Types<'_>) -> Result<Work> {
+        cuda::wgrad(self.name(), &self.geometry(types.inputs)?.0, target, types, self.counts.then_some(2))
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

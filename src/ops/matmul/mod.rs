@@ -2,14 +2,17 @@
 //! ([`Graph::dense`]).
 
 mod cpu;
+mod cuda;
 pub mod finish;
 pub mod gemm;
 pub mod kernel;
 pub mod pack;
 pub mod problem;
+pub(crate) mod tiles;
 
 use crate::Result;
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Graph, Value};
 use crate::ops::{Cost, CpuArgs, Op, Workspace, ensure, expect_inputs};
 use crate::tensor::{DType, Shape, TensorType};
@@ -98,6 +101,10 @@ impl Op for MatMul {
     fn cpu_workspace(&self, cpu: &Cpu, inputs: &[TensorType], _: &[TensorType]) -> Workspace {
         let size = self.size(&inputs[0].shape, &inputs[1].shape);
         Workspace { packed: 0, scratch: size.map_or(0, |size| cpu::scratch_bytes(cpu, self, size)) }
+    }
+
+    fn cuda(&self, target: &Target, types: &Types<'_>) -> Result<Work> {
+        cuda::work(self, target, types)
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

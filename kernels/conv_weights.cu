@@ -1,0 +1,109 @@
+#include "device/prelude.cuh"
+// Weight gradient of a convolution. dw[k, ci, co] = sum over maps n and pixels o of x[n, o stride - before + k
+// dilation, ci] dy[n, o, co]
+//
+// Layouts, channels last: x [N, T, H, W, Cin], dy [N, T', H', W', Cout], dw [KT, KH, KW, Cin, Cout].
+// Cut: implicit GEMM on the tiles of device/gemm.cuh. Rows of the GEMM are (tap, Cin), columns Cout, and the sums run
+//   over the pixels of all maps. Block x: column tile fastest, then row tile. Block y: a part of the pixels, as there
+//   are many of them and few tiles: partial sums go to scratch [parts, taps, Cin, Cout] and sum_parts adds them in
+//   order.
+// Counts: rows of N that are not valid are left out; steps without a valid row are skipped.
+// Work at the paper's shapes: mask head [1600, 14, 14, 256], 3 x 3: 370 GFLOP, 0.64 GB; twitch conv2 [8, 400, 8, 8,
+//   16], 15 x 3 x 3: 14 GFLOP, 26 MB. Bound by arithmetic.
+// Needs: f32 anything; tf32 and bf16 sm_80 (mma.sync). Shared memory 8.5 KiB to 18 KiB.
+// Determinism: run_to_run.
+#include "device/gemm.cuh"
+#include "device/window.cuh"
+
+// Twin of WeightSums in src/ops/conv/cuda.rs.
+struct WeightSums {
+    Axis axes[3];
+    Divisor channels;          // Cin
+    Divisor pixels;            // of one map of dy
+    Divisor group;             // rows of N in a group of the counts
+    int rows, columns, depth;  // of the GEMM: taps x Cin, Cout, pixels of all maps of dy
+    int column_tiles;
+    int steps;     // of the sums in a part
+    int x_pixels;  // of one map of x
+    int x_aligned, dy_aligned;
+    int unused;
+    long long partial;  // elements between parts of the partial sums; 0 if there is one part: sums go to dw
+};
+static_assert(sizeof(WeightSums) == 272, "as on the host");
+
+// x as windows see it: rows are (tap, channel), k is the pixel of dy.
+struct Seen {
+    static constexpr bool ALONG_DEPTH = false;
+    const float* __restrict__ x;
+    const WeightSums& shape;
+    Rows valid;
+
+    __device__ __forceinline__ void start(int, int) {}
+
+    __device__ __forceinline__ bool skips(int k, int depth) const {
+        const int last = min(k + depth, shape.depth) - 1;
+        return !valid.any_valid(shape.pixels.quotient(k), shape.pixels.quotient(last));
+    }
+
+    __device__ __forceinline__ const float* element(int row, Place window, long long map) const {
+        int channel = row;
+        const int tap = shape.channels.divide(channel);
+        const int pixel = source_pixel(shape.axes, window, place_of_tap(shape.axes, tap));
+        return pixel < 0 ? nullptr : x + (map + pixel) * shape.channels.value + channel;
+    }
+
+    __device__ __forceinline__ float4 four(int, int row, int k) const {
+        float values[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+        const int inside = k < shape.depth ? shape.rows - row : 0;
+        if (inside <= 0) return make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        int n = k;
+        const Place window = window_start(shape.axes, place_of_result(shape.axes, n));
+        const long long map = static_cast<long long>(n) * shape.x_pixels;
+        if (!valid.valid(n)) return make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        if (shape.x_aligned) {
+            const float* from = element(row, window, map);
+            return from == nullptr ? make_float4(0.0f, 0.0f, 0.0f, 0.0f) : load4(from);
+        }
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            const float* from = i < inside ? element(row + i, window, map) : nullptr;
+            if (from != nullptr) values[i] = *from;
+        }
+        return make_float4(values[0], values[1], values[2], values[3]);
+    }
+};
+
+// dy: rows are channels, k is the pixel. What is not valid may be anything, even NaN, and counts as zero.
+struct Upstream {
+    static constexpr bool ALONG_DEPTH = false;
+    Matrix<false> dy;
+    const WeightSums& shape;
+    Rows valid;
+
+    __device__ __forceinline__ void start(int, int) {}
+
+    __device__ __forceinline__ float4 four(int slot, int row, int k) const {
+        if (k < shape.depth && !valid.valid(shape.pixels.quotient(k))) return make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        return dy.four(slot, row, k);
+    }
+};
+
+TILE_KERNEL JOINED(conv_wgrad)(const float* x, const float* dy, const int* counts, float* dw, WeightSums shape) {
+    const int row = blockIdx.x / shape.column_tiles * TILE_ROWS;
+    const int column = blockIdx.x % shape.column_tiles * TILE_COLUMNS;
+    const int first = blockIdx.y * shape.steps;
+    const int last = min(first + shape.steps, (shape.depth + STEP_DEPTH - 1) / STEP_DEPTH);
+    const Rows valid{counts, shape.group};
+    Seen seen{x, shape, valid};
+    Upstream upstream{{dy, shape.columns, shape.depth, shape.columns, shape.dy_aligned != 0}, shape, valid};
+    TileSums sums;
+    accumulate(sums, seen, upstream, row, column, first, last);
+
+    float* result = dw + blockIdx.y * shape.partial;
+    sums.each([&](int i, int j, const auto& values) {
+        i += row;
+        j += column;
+        if (i >= shape.rows) return;
+        store_run(result + static_cast<long long>(i) * shape.columns + j, values, shape.columns - j, shape.dy_aligned);
+    });
+}
