@@ -21,12 +21,19 @@ pub enum Front {
         stride: [usize; 3],
     },
     /// Signals unmixed from the whole recording with all territories, a 1-D convolution and residual ones; the network's output
-    /// is added to the least-squares signal.
+    /// is added to the first of them.
     Unmixed {
         /// Height and width of the recording, pixels.
         grid: [usize; 2],
         /// Side of the square round a territory's centre whose remaining pixels make the surround signal.
         surround: usize,
+        /// Rounds that refine the least-squares signals ([`crate::ops::unmix::Refinement`]); without any they are read as
+        /// they are.
+        #[serde(default)]
+        rounds: usize,
+        /// Cosines that refined signals are made of: of 400 frames at 400 Hz, each adds half a hertz.
+        #[serde(default)]
+        cosines: usize,
         /// Filters.
         width: usize,
         /// Frames of the first convolution's window.
@@ -86,13 +93,15 @@ impl TwitchConfig {
             front: Front::Unmixed {
                 grid: [64, 64],
                 surround: 16,
-                width: 48,
+                rounds: 2,
+                cosines: 70,
+                width: 64,
                 kernel: 15,
                 residual_kernel: 9,
                 dilations: vec![1, 2, 4, 8],
             },
             features: vec![],
-            gru: 48,
+            gru: 64,
             head: vec![],
             ..Self::paper()
         }
@@ -124,7 +133,7 @@ impl TwitchConfig {
                 limits.extend(kernels.iter().flatten().map(|size| ("front.crop.kernels", *size, kernel)));
                 limits.extend(stride.map(|step| ("front.crop.stride", step, kernel)));
             }
-            Front::Unmixed { grid, surround, width, kernel: first, residual_kernel, dilations } => {
+            Front::Unmixed { grid, surround, rounds, cosines, width, kernel: first, residual_kernel, dilations } => {
                 limits.extend(grid.map(|size| ("front.unmixed.grid", size, side)));
                 limits.extend([
                     ("front.unmixed.surround", *surround, side),
@@ -133,6 +142,10 @@ impl TwitchConfig {
                     ("front.unmixed.residual_kernel", *residual_kernel, frames),
                 ]);
                 limits.extend(dilations.iter().map(|step| ("front.unmixed.dilations", *step, frames)));
+                if *rounds > 0 {
+                    limits.push(("front.unmixed.rounds", *rounds, 16));
+                    limits.push(("front.unmixed.cosines", *cosines, self.frames));
+                }
             }
         }
         for (field, value, most) in limits {

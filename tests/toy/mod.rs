@@ -34,8 +34,16 @@ pub fn detector_run() -> DetectorRun {
 
 /// Four steps of one recording.
 pub fn twitch_run() -> TwitchRun {
-    let front =
-        Front::Unmixed { grid: [64, 64], surround: 16, width: 4, kernel: 5, residual_kernel: 3, dilations: vec![1, 2] };
+    let front = Front::Unmixed {
+        grid: [64, 64],
+        surround: 16,
+        rounds: 1,
+        cosines: 20,
+        width: 4,
+        kernel: 5,
+        residual_kernel: 3,
+        dilations: vec![1, 2],
+    };
     let network = TwitchConfig { front, gru: 4, ..TwitchConfig::lite() };
     TwitchRun { network, batch: 1, detected_share: 0.0, validation_recordings: 1, ..TwitchRun::lite(4) }
 }

@@ -10,21 +10,28 @@ mod cpu;
 mod least_squares;
 mod peak;
 pub mod problem;
+mod profiles;
+mod refine;
+pub mod refine_problem;
 mod regions;
 mod scene;
 mod svd;
+mod whitening;
 
 pub use least_squares::LeastSquaresUnmix;
 pub use peak::ScaleToPeak;
+pub use profiles::ProfileUnmix;
+pub use refine::Refinement;
 pub use regions::RegionMeans;
 pub use svd::MaskedSvd;
+pub use whitening::NoiseWhitening;
 
 use crate::Result;
 use crate::graph::{Graph, Value};
 use crate::ops::{ensure, expect_counts};
 use crate::tensor::{DType, TensorType};
 
-/// Signals of [`Graph::unmixed_signals`].
+/// Signals of [`Graph::unmixed_signals`] without refinement.
 pub const UNMIXED_SIGNALS: usize = 8;
 /// Signals of [`MaskedSvd`] among them.
 const COMPONENTS: usize = 3;
@@ -35,7 +42,7 @@ const RIDGE: f32 = 1e-4;
 /// Builders of the signals of motor units. `recordings [N,T,H,W,1]`, `masks [N,U,H,W]`, `counts i32 [N]`: how many of
 /// the `U` masks of each recording are valid; the others are not read.
 impl Graph {
-    /// Eight signals of each unit, `[N*U,T,8]`, divided by the peak (largest absolute value) of the first; and the peaks,
+    /// Eight signals of each unit, `[N*U,T,8]` (or nine, see below), divided by the peak (largest absolute value) of the first; and the peaks,
     /// `[N*U]`. Meant for standardised recordings, and then without unit.
     ///
     /// | channel | signal |
@@ -47,6 +54,9 @@ impl Graph {
     /// | 4 | mean over the part of the mask that others cover (0 if there is none) |
     /// | 5-7 | first three left singular vectors of the mask's pixels, see [`Graph::masked_svd`] |
     ///
+    /// With a refinement, the least-squares signals refined ([`Graph::refined_signals`]) come first, channel 0 of nine, and the
+    /// others move up by one.
+    ///
     /// Where the first signal vanishes (empty mask, row beyond `counts`) all signals are 0 and the peak is 1.
     pub fn unmixed_signals(
         &mut self,
@@ -54,11 +64,16 @@ impl Graph {
         masks: Value,
         counts: Value,
         surround: usize,
+        refinement: Option<&Refinement>,
     ) -> Result<(Value, Value)> {
         let means = self.region_means(recordings, masks, Some(counts), surround)?;
         let unmixed = self.least_squares_unmix(means, masks, Some(counts), RIDGE)?;
         let components = self.masked_svd(recordings, masks, unmixed, Some(counts), COMPONENTS)?;
-        let signals = self.concat(&[unmixed, means, components], 2)?;
+        let mut signals = vec![unmixed, means, components];
+        if let Some(refinement) = refinement {
+            signals.insert(0, self.refined_signals(recordings, masks, unmixed, Some(counts), refinement)?);
+        }
+        let signals = self.concat(&signals, 2)?;
         self.scale_to_peak(signals)
     }
 

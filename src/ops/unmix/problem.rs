@@ -7,7 +7,7 @@ use crate::graph::{Graph, Value};
 use crate::ops::problem::{Data, Numbers, Problem, Real};
 use crate::tensor::Tensor;
 
-fn counts<R>(inputs: &[Data<R>], at: usize) -> &[i32] {
+pub(super) fn counts<R>(inputs: &[Data<R>], at: usize) -> &[i32] {
     inputs.get(at).map_or(&[], |counts| counts.int())
 }
 
@@ -123,17 +123,8 @@ impl Scene {
                 for (i, equation) in system.iter_mut().enumerate() {
                     equation[i] = equation[i] * R::of(1.0 + ridge as f64);
                 }
-                for i in 0..rows.len() {
-                    let pivot = system[i].clone();
-                    for row in &mut system[i + 1..] {
-                        let factor = row[i] / pivot[i];
-                        row.iter_mut().zip(&pivot).for_each(|(x, p)| *x = *x - factor * *p);
-                    }
-                }
-                for i in (0..rows.len()).rev() {
-                    let known: R = (i + 1..rows.len()).map(|j| system[i][j] * output[rows[j] * frames + t]).sum();
-                    output[rows[i] * frames + t] = (system[i][rows.len()] - known) / system[i][i];
-                }
+                let solution = eliminate(&mut system);
+                rows.iter().zip(solution).for_each(|(row, value)| output[row * frames + t] = value);
             }
         }
         output
@@ -147,6 +138,24 @@ impl UnmixProblem {
         let ridge = if scene.degenerate { 1e-2 } else { [1e-4, 1e-2, 0.5][numbers.integer(0, 2)] };
         Self { scene, channels: numbers.integer(1, 5), ridge }
     }
+}
+
+/// The solution of as many equations as unknowns, each with its right-hand side last, by Gaussian elimination.
+pub(super) fn eliminate<R: Real>(system: &mut [Vec<R>]) -> Vec<R> {
+    let n = system.len();
+    for i in 0..n {
+        let pivot = system[i].clone();
+        for row in &mut system[i + 1..] {
+            let factor = row[i] / pivot[i];
+            row.iter_mut().zip(&pivot).for_each(|(x, p)| *x = *x - factor * *p);
+        }
+    }
+    let mut solution = vec![R::of(0.0); n];
+    for i in (0..n).rev() {
+        let known: R = (i + 1..n).map(|j| system[i][j] * solution[j]).sum();
+        solution[i] = (system[i][n] - known) / system[i][i];
+    }
+    solution
 }
 
 impl Problem for UnmixProblem {
@@ -354,7 +363,7 @@ impl Problem for SignalsProblem {
     }
 
     fn build(&self, graph: &mut Graph, inputs: &[Value]) -> Result<Vec<Value>> {
-        let (signals, peaks) = graph.unmixed_signals(inputs[0], inputs[1], inputs[2], self.surround)?;
+        let (signals, peaks) = graph.unmixed_signals(inputs[0], inputs[1], inputs[2], self.surround, None)?;
         Ok(vec![signals, peaks])
     }
 

@@ -1,15 +1,20 @@
 //! CPU bodies: one task a unit (a recording, a block of frames), so that nothing depends on the number of threads.
 
+mod cholesky;
 mod eigen;
 mod gram;
+mod profiles;
 mod regions;
 mod solve;
 mod svd;
+mod whitening;
 
 pub(super) use eigen::LANCZOS_STEPS;
+pub(super) use profiles::{ProfileJob, profile_scratch, profile_unmix};
 pub(super) use regions::{REGION_WEIGHTS, RegionJob, region_means};
 pub(super) use solve::{UnmixJob, UnmixScratch, least_squares_unmix, unmix_scratch};
 pub(super) use svd::{MAX_COMPONENTS, SvdJob, masked_svd, run_scratch, svd_scratch};
+pub(super) use whitening::{WhiteningJob, lags, noise_whitening, whitening_scratch};
 
 use crate::device::Cpu;
 use crate::ops::disjoint::Disjoint;

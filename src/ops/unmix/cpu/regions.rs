@@ -22,9 +22,9 @@ pub(in crate::ops::unmix) struct RegionJob<'a> {
 
 /// Rows and columns `[start, end)` of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Window {
-    rows: [usize; 2],
-    columns: [usize; 2],
+pub(super) struct Window {
+    pub rows: [usize; 2],
+    pub columns: [usize; 2],
 }
 
 impl Window {
@@ -41,7 +41,7 @@ impl Window {
     }
 
     /// The smallest one that holds the mask.
-    fn of_mask(mask: &[f32], width: usize) -> Option<Self> {
+    pub fn of_mask(mask: &[f32], width: usize) -> Option<Self> {
         let mut found: Option<Self> = None;
         for (y, line) in mask.chunks_exact(width).enumerate() {
             // Most rows of an image hold nothing of a mask.
@@ -64,6 +64,12 @@ impl Window {
             let low = ((start + end) / 2) as isize - (side / 2) as isize;
             [low.max(0) as usize, ((low + side as isize).max(0) as usize).min(extent)]
         };
+        Self { rows: axis(self.rows, height), columns: axis(self.columns, width) }
+    }
+
+    /// Grown by `margin` on every side, as far as the image reaches.
+    pub fn grown(&self, margin: usize, height: usize, width: usize) -> Self {
+        let axis = |[start, end]: [usize; 2], extent: usize| [start.saturating_sub(margin), (end + margin).min(extent)];
         Self { rows: axis(self.rows, height), columns: axis(self.columns, width) }
     }
 

@@ -1,5 +1,6 @@
-//! The normal equations of unmixing: Gram matrix of the masks, Cholesky's factors, substitution for blocks of frames.
+//! The normal equations of unmixing: Gram matrix of the masks, its factor, substitution for blocks of frames.
 
+use super::cholesky::{factorise, substitute};
 use super::covered;
 use crate::device::Cpu;
 use crate::device::cpu::SendPtr;
@@ -9,8 +10,6 @@ use crate::tensor::Shape;
 
 /// Frames solved together.
 const BLOCK: usize = 64;
-/// A pivot below this part of the diagonal is rounding: the mask depends on those before it.
-const NO_PIVOT: f64 = 1e-12;
 
 pub(in crate::ops::unmix) struct UnmixJob<'a> {
     pub ridge: f64,
@@ -61,7 +60,7 @@ pub(in crate::ops::unmix) fn least_squares_unmix(
     cpu.parallel_chunks(scratch.factors, units * (units + 1), |n, factors| {
         let bits = &bits[n * units * words..][..units * words];
         let (factors, sizes) = factors.split_at_mut(units * units);
-        factorise(bits, words, valid(n), units, job.ridge, factors, sizes);
+        factorise_masks(cpu.isa(), bits, words, valid(n), units, job.ridge, factors, sizes);
     });
     let factors = &*scratch.factors;
     let solutions = Disjoint::new(scratch.solutions, units * BLOCK);
@@ -82,7 +81,7 @@ pub(in crate::ops::unmix) fn least_squares_unmix(
                 *x = *mean as f64 * sizes[unit];
             }
         }
-        substitute(cpu.isa(), factors, units, count, x);
+        substitute_block(cpu.isa(), factors, units, count, x);
         for unit in 0..units {
             // SAFETY: row `n * units + unit` and this block's frames are this task's alone.
             let to =
@@ -96,60 +95,35 @@ pub(in crate::ops::unmix) fn least_squares_unmix(
     });
 }
 
-/// The lower factor of the Gram matrix with its ridge, rows of `stride`, with the diagonal's reciprocals; 0 there
-/// takes a unit out of the equations. `sizes` gets the masks' numbers of pixels.
-fn factorise(
-    bits: &[u64],
-    words: usize,
-    count: usize,
-    stride: usize,
-    ridge: f64,
-    factors: &mut [f64],
-    sizes: &mut [f64],
-) {
-    for i in 0..count {
-        let mask = &bits[i * words..][..words];
-        for j in 0..=i {
-            let other = &bits[j * words..][..words];
-            let common: u32 = mask.iter().zip(other).map(|(a, b)| (a & b).count_ones()).sum();
-            let mut value = common as f64;
-            if i == j {
-                sizes[i] = value;
-                value += ridge * value;
+per_isa! {
+    /// The lower triangle of the Gram matrix with its ridge, rows of `stride`, factorised. `sizes` gets the masks' numbers of
+    /// pixels.
+    fn factorise_masks[](
+        bits: &[u64],
+        words: usize,
+        count: usize,
+        stride: usize,
+        ridge: f64,
+        factors: &mut [f64],
+        sizes: &mut [f64],
+    ) {
+        for i in 0..count {
+            let mask = &bits[i * words..][..words];
+            for j in 0..=i {
+                let other = &bits[j * words..][..words];
+                let common: u32 = mask.iter().zip(other).map(|(a, b)| (a & b).count_ones()).sum();
+                factors[i * stride + j] = common as f64;
             }
-            let (before, row) = factors.split_at_mut(i * stride);
-            let other = if i == j { &row[..j] } else { &before[j * stride..][..j] };
-            value -= row[..j].iter().zip(other).map(|(a, b)| a * b).sum::<f64>();
-            row[j] = match i == j {
-                true if value > NO_PIVOT * sizes[i] => 1.0 / value.sqrt(),
-                true => 0.0,
-                false => value * before[j * stride + j],
-            };
+            sizes[i] = factors[i * stride + i];
+            factors[i * stride + i] += ridge * sizes[i];
         }
+        factorise(factors, count, stride);
     }
 }
 
 per_isa! {
     /// Solves in place for `BLOCK` right-hand sides, one a column of `x [count,BLOCK]`.
-    fn substitute[](factors: &[f64], stride: usize, count: usize, x: &mut [f64]) {
-        let (x, _) = x.as_chunks_mut::<BLOCK>();
-        for i in 0..count {
-            let (before, rest) = x.split_at_mut(i);
-            let row = &mut rest[0];
-            for (j, other) in before.iter().enumerate() {
-                let factor = factors[i * stride + j];
-                row.iter_mut().zip(other).for_each(|(x, y)| *x -= factor * y);
-            }
-            row.iter_mut().for_each(|x| *x *= factors[i * stride + i]);
-        }
-        for i in (0..count).rev() {
-            let (before, rest) = x.split_at_mut(i + 1);
-            let row = &mut before[i];
-            for (j, other) in rest[..count - i - 1].iter().enumerate() {
-                let factor = factors[(i + 1 + j) * stride + i];
-                row.iter_mut().zip(other).for_each(|(x, y)| *x -= factor * y);
-            }
-            row.iter_mut().for_each(|x| *x *= factors[i * stride + i]);
-        }
+    fn substitute_block[](factors: &[f64], stride: usize, count: usize, x: &mut [f64]) {
+        substitute(factors, stride, count, BLOCK, x);
     }
 }
