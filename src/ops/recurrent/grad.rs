@@ -3,6 +3,7 @@
 use super::scan::GruScan;
 use super::work::{Extents, Packed};
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Graph, Value};
 use crate::ops::{Cost, CpuArgs, Input, Op, Workspace, ensure};
 use crate::tensor::TensorType;
@@ -102,6 +103,10 @@ impl Op for GruScanGrad {
         let d = self.scan.directions();
         let weights: Vec<&[f32]> = inputs[..d].iter().map(|input| input.f32()).collect();
         Packed::backward(inputs[0].shape()[0], self.scan.reset_after).fill(cpu, &weights, packed);
+    }
+
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        super::cuda::backward(self, types)
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

@@ -13,6 +13,7 @@
 
 mod backward;
 mod cell;
+mod cuda;
 mod forward;
 mod grad;
 pub mod problem;

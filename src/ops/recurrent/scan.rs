@@ -3,6 +3,7 @@
 use super::RecurrentActivation;
 use super::work::{Extents, Packed};
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Value};
 use crate::ops::{Cost, CpuArgs, Input, Op, Workspace, ensure, expect_counts};
 use crate::tensor::{DType, TensorType};
@@ -120,6 +121,10 @@ impl Op for GruScan {
         let layout = Packed::forward(inputs[d].shape()[0], self.reset_after);
         let weights: Vec<&[f32]> = inputs[d..2 * d].iter().map(|input| input.f32()).collect();
         layout.fill(cpu, &weights, packed);
+    }
+
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        super::cuda::forward(self, types)
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
