@@ -20,6 +20,7 @@ use crate::ops::select::problem::{NmsProblem, TopKProblem};
 use crate::ops::shape::problem::MoveProblem;
 use crate::ops::targets::problem::{DetectionTargetsProblem, RpnTargetsProblem};
 use crate::ops::unmix::problem::{PeakProblem, RegionProblem, SignalsProblem, SvdProblem, UnmixProblem};
+use crate::ops::unmix::refine_problem::{ProfileProblem, WhiteningProblem};
 
 /// One family of ops: makes a problem from a seed and checks it in given settings.
 pub struct Family {
@@ -90,5 +91,7 @@ pub fn families() -> Vec<Family> {
         family!("masked_svd", SvdProblem),
         family!("scale_to_peak", PeakProblem),
         family!("unmixed_signals", SignalsProblem),
+        family!("noise_whitening", WhiteningProblem),
+        family!("profile_unmix", ProfileProblem),
     ]
 }
