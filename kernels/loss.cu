@@ -18,11 +18,6 @@
 
 constexpr int BLOCK = 256;
 
-struct SumWide {
-    static __device__ __forceinline__ double none() { return 0.0; }
-    static __device__ __forceinline__ double join(double a, double b) { return a + b; }
-};
-
 // Leaves a block's sum and number at parts[blockIdx.x].
 __device__ __forceinline__ void leave(double sum, double number, double2* parts) {
     sum = block_reduce<SumWide>(sum);
@@ -138,24 +133,16 @@ KERNEL(BLOCK) row_scales_f32(const float* targets, float* scales, int row) {
 
 // A block an image: the anchors that match with 1, in order, at most `rows` of them; -1 in rows that are left.
 KERNEL(BLOCK) positive_rows_f32(const int* matches, int* anchors_of, int anchors, int rows) {
-    SHARED(int, found, [BLOCK / WARP_SIZE]);
     matches += static_cast<int64_t>(blockIdx.x) * anchors;
     anchors_of += static_cast<int64_t>(blockIdx.x) * rows;
-    const unsigned warp = threadIdx.x / WARP_SIZE, lane = lane_index();
     int before = 0;
     for (int first = 0; first < anchors && before < rows; first += BLOCK) {
         const int anchor = first + threadIdx.x;
         const bool positive = anchor < anchors && matches[anchor] == 1;
-        const unsigned lanes = __ballot_sync(ALL_LANES, positive);
-        if (lane == 0) found[warp] = __popc(lanes);
-        __syncthreads();
-        int place = before + __popc(lanes & ((1u << lane) - 1));
-        for (int w = 0; w < BLOCK / WARP_SIZE; ++w) {
-            if (w < warp) place += found[w];
-            before += found[w];
-        }
+        int total;
+        const int place = before + block_rank(positive, total);
         if (positive && place < rows) anchors_of[place] = anchor;
-        __syncthreads();
+        before += total;
     }
     for (int place = before + threadIdx.x; place < rows; place += BLOCK) anchors_of[place] = -1;
 }

@@ -52,11 +52,6 @@ __device__ __forceinline__ Chunk chunk_of(const Table& table) {
     return {low, begin, begin + CHUNK < length ? begin + CHUNK : length};
 }
 
-struct SumWide {
-    static __device__ __forceinline__ double none() { return 0.0; }
-    static __device__ __forceinline__ double join(double a, double b) { return a + b; }
-};
-
 KERNEL(BLOCK) sgd_f32(const float* rate, const float* scale, const __grid_constant__ Write parameters,
                       const __grid_constant__ Read gradients, const __grid_constant__ Write velocities, float momentum,
                       const __grid_constant__ Table table) {

@@ -156,21 +156,13 @@ KERNEL(BLOCK) gather_rows_b32(const unsigned* x, const int* indices, unsigned* y
 // dy [count, len] -> dx [rows, len]; block (row, columns).
 KERNEL(BLOCK) gather_rows_grad_f32(const float* dy, const int* indices, float* dx, int count, int len) {
     SHARED(int, picks, [BLOCK]);
-    SHARED(int, found, [BLOCK / WARP_SIZE]);
     const int row = blockIdx.x, column = blockIdx.y * BLOCK + threadIdx.x;
-    const unsigned warp = threadIdx.x / WARP_SIZE, lane = lane_index();
     float sum = 0.0f;
     for (int first = 0; first < count; first += BLOCK) {
         const int pick = first + threadIdx.x;
         const bool mine = pick < count && indices[pick] == row;
-        const unsigned matching = __ballot_sync(ALL_LANES, mine);
-        if (lane == 0) found[warp] = __popc(matching);
-        __syncthreads();
-        int place = __popc(matching & ((1u << lane) - 1)), total = 0;
-        for (int w = 0; w < BLOCK / WARP_SIZE; ++w) {
-            if (w < warp) place += found[w];
-            total += found[w];
-        }
+        int total;
+        const int place = block_rank(mine, total);
         if (mine) picks[place] = pick;
         __syncthreads();
         if (column < len) {

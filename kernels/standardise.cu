@@ -15,11 +15,6 @@
 constexpr int BLOCK = 256;
 constexpr int SEGMENT = 16384;
 
-struct SumWide {
-    static __device__ __forceinline__ double none() { return 0.0; }
-    static __device__ __forceinline__ double join(double a, double b) { return a + b; }
-};
-
 struct Segment {
     int64_t begin;  // in the tensor
     int values;

@@ -10,6 +10,12 @@ struct Sum {
     static __device__ __forceinline__ float join(float a, float b) { return __fadd_rn(a, b); }
 };
 
+// In double precision: where sums of parts are joined.
+struct SumWide {
+    static __device__ __forceinline__ double none() { return 0.0; }
+    static __device__ __forceinline__ double join(double a, double b) { return __dadd_rn(a, b); }
+};
+
 // The larger one; +0 is larger than -0, and a NaN wins over everything, so that it is not lost.
 struct Max {
     static __device__ __forceinline__ float none() { return -INFINITY; }
@@ -104,4 +110,22 @@ __device__ __forceinline__ int warp_prefix(int value) {
         if (threadIdx.x % WARP_SIZE >= step) sum += below;
     }
     return sum - value;
+}
+
+// How many threads of the block below this one have `mine` set, and in `total` how many there are in all. Ends past a
+// barrier.
+__device__ __forceinline__ int block_rank(bool mine, int& total) {
+    SHARED(int, found, [WARP_SIZE]);
+    const unsigned warp = threadIdx.x / WARP_SIZE, lane = lane_index();
+    const unsigned lanes = __ballot_sync(ALL_LANES, mine);
+    if (lane == 0) found[warp] = __popc(lanes);
+    __syncthreads();
+    int rank = __popc(lanes & ((1u << lane) - 1));
+    total = 0;
+    for (unsigned w = 0; w < blockDim.x / WARP_SIZE; ++w) {
+        if (w < warp) rank += found[w];
+        total += found[w];
+    }
+    __syncthreads();
+    return rank;
 }
