@@ -5,8 +5,9 @@
 //   reset after:  da_r = da_h q_h s'(r);  dh' = z dh + (da_z, da_r, r da_h) U^T
 //   reset before: v = da_h U_h^T;  da_r = v h s'(r);  dh' = z dh + r v + (da_z, da_r) U_zr^T
 //
-// Layouts: as in gru.cu; for each direction da [N, T, 3u], earlier states [N, T, u], and a third output [N, T, u]: r da_h
-//   or, with reset before, r h. Scratch: U^T [D, 3u, u], made first, and the part of dh' without a product, [D, N, u].
+// Layouts: as in gru.cu; for each direction da [N, T, 3u], earlier states [N, T, u], and a third output [N, T, u]:
+//   r da_h or, with reset before, r h. Scratch: U^T [D, 3u, u], made first, and the part of dh' without a product,
+//   [D, N, u].
 // Cut: device/gru.cuh. A launch begins with the product that finishes dh, of the gradients that the launch before it
 //   wrote, and goes on to this step's gates. Reset before needs a second product, and launch, in each step. One more
 //   launch, with `now` = -1, makes the initial state's gradient.

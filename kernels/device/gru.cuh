@@ -12,7 +12,8 @@ constexpr int GRU_THREADS = 256, UNITS = 16, SLICES = 16, LINES = 8;
 // Elements of the left operand in shared memory at a time.
 constexpr int CHUNK = 256;
 
-#define GRU_KERNEL KERNEL(GRU_THREADS, 2)
+// One block on a multiprocessor is enough, as there are few blocks: registers are not rationed.
+#define GRU_KERNEL KERNEL(GRU_THREADS, 1)
 
 // What a launch computes. Up to two directions go side by side (block z). Twin of Step in src/ops/recurrent/cuda.rs.
 struct Step {
