@@ -28,12 +28,14 @@ pub const SOURCES: &[(&str, &str)] = embedded![
     "conformance.cu",
     "conv_data.cu",
     "conv_weights.cu",
+    "correlation.cu",
     "detection_targets.cu",
     "detections.cu",
     "elementwise.cu",
     "gru.cu",
     "gru_grad.cu",
     "loss.cu",
+    "masked_svd.cu",
     "matmul.cu",
     "norm.cu",
     "optim.cu",
@@ -55,6 +57,7 @@ pub const SOURCES: &[(&str, &str)] = embedded![
     "standardise.cu",
     "suppress.cu",
     "targets.cuh",
+    "unmix.cu",
 ];
 
 /// Where source texts come from.

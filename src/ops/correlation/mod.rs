@@ -2,11 +2,13 @@
 //! anything is learned. Pixels of one territory move together, so their signals are proportional.
 
 mod cpu;
+mod cuda;
 mod grad_cpu;
 mod plan;
 pub mod problem;
 
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Graph, Value};
 use crate::ops::{Cost, CpuArgs, Op, Workspace, ensure, expect_inputs};
 use crate::tensor::{DType, TensorType};
@@ -101,6 +103,10 @@ impl Op for NeighbourCorrelation {
         Workspace { packed: 0, scratch: cpu::scratch_bytes(&plan, cpu) }
     }
 
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        cuda::forward(&self.attrs, types)
+    }
+
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
         let x = &args.inputs[0];
         let plan = Plan::new(&self.attrs, x.shape());
@@ -135,6 +141,10 @@ impl Op for NeighbourCorrelationGrad {
     fn cpu_workspace(&self, cpu: &Cpu, inputs: &[TensorType], _: &[TensorType]) -> Workspace {
         let plan = Plan::new(&self.attrs, &inputs[0].shape);
         Workspace { packed: 0, scratch: grad_cpu::scratch_bytes(&plan, cpu) }
+    }
+
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        cuda::backward(&self.attrs, types)
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

@@ -1,8 +1,9 @@
 //! Least-squares unmixing.
 
-use super::{cpu, expect_masks, expect_unit_counts};
+use super::{cpu, cuda, expect_masks, expect_unit_counts};
 use crate::Result;
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Value};
 use crate::ops::{Cost, CpuArgs, Input, Op, Scratch, Workspace, ensure, expect_inputs};
 use crate::tensor::{DType, TensorType};
@@ -53,6 +54,10 @@ impl Op for LeastSquaresUnmix {
         let [bits, factors, solutions] = cpu::unmix_scratch(cpu, &inputs[1].shape);
         let sizes = [bits, factors, solutions].map(|len| Scratch::bytes::<f32>(2 * len));
         Workspace { packed: 0, scratch: sizes.iter().sum() }
+    }
+
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        cuda::least_squares_unmix(self, types)
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

@@ -7,6 +7,7 @@
 //! A pixel belongs to a mask if its value is above 0.5. Recordings must be finite.
 
 mod cpu;
+mod cuda;
 mod least_squares;
 mod peak;
 pub mod problem;

@@ -1,8 +1,9 @@
 //! Signals scaled by the peak of one of them.
 
-use super::cpu;
+use super::{cpu, cuda};
 use crate::Result;
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Value};
 use crate::ops::{Cost, CpuArgs, Op, ensure, expect_inputs};
 use crate::tensor::{DType, TensorType};
@@ -32,6 +33,10 @@ impl Op for ScaleToPeak {
     fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
         let signals = &inputs[0];
         Cost::new((signals.len() + signals.shape[0] * signals.shape[1]) as u64, inputs, outputs)
+    }
+
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        cuda::scale_to_peak(types)
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

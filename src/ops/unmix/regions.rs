@@ -1,8 +1,9 @@
 //! Means over the regions of a mask.
 
-use super::{Extents, cpu, expect_recordings, expect_unit_counts};
+use super::{Extents, cpu, cuda, expect_recordings, expect_unit_counts};
 use crate::Result;
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Value};
 use crate::ops::{Cost, CpuArgs, Input, Op, Scratch, Workspace, ensure, expect_inputs};
 use crate::tensor::TensorType;
@@ -59,6 +60,10 @@ impl Op for RegionMeans {
         let covers = Scratch::bytes::<u8>(extents.recordings * extents.pixels());
         let weights = Scratch::bytes::<f32>(cpu.threads() * cpu::REGION_WEIGHTS * extents.pixels());
         Workspace { packed: 0, scratch: covers + weights }
+    }
+
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        cuda::region_means(self, &self.extents(types.inputs)?, types)
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

@@ -1,8 +1,9 @@
 //! Singular vectors of a mask's pixels.
 
-use super::{Extents, cpu, expect_recordings, expect_unit_counts};
+use super::{Extents, cpu, cuda, expect_recordings, expect_unit_counts};
 use crate::Result;
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Value};
 use crate::ops::{Cost, CpuArgs, Input, Op, Scratch, Workspace, ensure, expect_inputs};
 use crate::tensor::TensorType;
@@ -64,6 +65,10 @@ impl Op for MaskedSvd {
         let runs = Scratch::bytes::<i32>(cpu.threads() * cpu::run_scratch(&extents));
         let floats = Scratch::bytes::<f32>(cpu.threads() * cpu::svd_scratch(&extents));
         Workspace { packed: 0, scratch: runs + floats }
+    }
+
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        cuda::masked_svd(self, &self.extents(types.inputs)?, types)
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
