@@ -1,4 +1,4 @@
-use sarcomere::ops::boxes::problem::BoxMapProblem;
+use sarcomere::ops::boxes::problem::{BoxIouProblem, BoxMapProblem};
 use sarcomere::ops::boxes::{STD_DEV, WHOLE};
 use sarcomere::ops::problem::Numbers;
 
@@ -12,6 +12,14 @@ fn row_wise_box_ops() -> Result<()> {
         for seed in 0..6 {
             check_everywhere(&BoxMapProblem { kind, ..BoxMapProblem::random(&mut numbers) }, seed)?;
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn overlaps_of_all_pairs() -> Result<()> {
+    for (seed, shape) in [[1, 1], [7, 300], [61, 5]].into_iter().enumerate() {
+        check_everywhere(&BoxIouProblem { shape }, seed as u64)?;
     }
     Ok(())
 }

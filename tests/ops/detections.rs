@@ -5,9 +5,9 @@ use sarcomere::device::Device;
 use sarcomere::graph::{Executor, Graph};
 use sarcomere::ops::detections::problem::{DetectionsProblem, MaskPasteProblem};
 use sarcomere::ops::detections::{Detections, MaskPaste, PasteMode, PasteOutput};
-use sarcomere::ops::problem::Numbers;
+use sarcomere::ops::problem::{Numbers, Problem};
 
-use crate::everywhere::check_everywhere;
+use crate::everywhere::{check_everywhere, explain, settings};
 use sarcomere::ops::roi::{LevelRule, RoiAlignAttrs};
 use sarcomere::tensor::{Tensor, TensorType};
 
@@ -25,6 +25,33 @@ fn masks_pasted_either_way() -> Result<()> {
     let mut numbers = Numbers::new(39);
     for seed in 0..24 {
         check_everywhere(&MaskPasteProblem::random(&mut numbers), seed)?;
+    }
+    Ok(())
+}
+
+/// A binary mask is 1 where the probability reaches the threshold, on every device.
+#[test]
+fn binary_masks_are_probabilities_over_a_threshold() -> Result<()> {
+    let problem = |mode, output| MaskPasteProblem {
+        shape: [2, 8, 9, 7, 2],
+        op: MaskPaste { mode, output, ..MaskPaste::new([40, 50]) },
+        counts: true,
+    };
+    for (seed, mode) in [PasteMode::WholePixels, PasteMode::Exact].into_iter().enumerate() {
+        let inputs = problem(mode, PasteOutput::Binary).inputs(seed as u64);
+        for setting in settings(seed as u64) {
+            let mut graph = Graph::new();
+            let values: Vec<_> = inputs.iter().map(|tensor| graph.constant(tensor.clone())).collect();
+            let binary = problem(mode, PasteOutput::Binary).build(&mut graph, &values)?[0];
+            let probability = problem(mode, PasteOutput::Probability).build(&mut graph, &values)?[0];
+            let device = setting.prepared_device();
+            let mut executor = Executor::new(device, Arc::new(graph), &[binary, probability])?;
+            executor.run(&[]).map_err(explain)?;
+            let probabilities = executor.values::<f32>(probability)?;
+            let expected: Vec<u8> = probabilities.iter().map(|p| u8::from(*p >= 0.5)).collect();
+            assert!(expected.contains(&1) && expected.contains(&0));
+            assert_eq!(executor.values::<u8>(binary)?, expected);
+        }
     }
     Ok(())
 }

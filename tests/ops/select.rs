@@ -14,6 +14,14 @@ fn top_k_of_rows_with_ties() -> Result<()> {
     Ok(())
 }
 
+/// Several tiles and slices of the kernels, several words of the suppression's bits.
+#[test]
+fn many_to_select_from() -> Result<()> {
+    check_everywhere(&TopKProblem { shape: [2, 1500], k: 700 }, 1)?;
+    let op = Nms { iou: 0.4, max: 150 };
+    check_everywhere(&NmsProblem { shape: [2, 330], op, grid: false, counts: true }, 2)
+}
+
 #[test]
 fn suppression_of_tied_touching_empty_and_swapped_boxes() -> Result<()> {
     let mut numbers = Numbers::new(33);

@@ -1,11 +1,10 @@
 use std::sync::Arc;
 
 use sarcomere::Result;
-use sarcomere::device::Device;
 use sarcomere::graph::{Executor, Graph};
 use sarcomere::ops::problem::Numbers;
 
-use crate::everywhere::check_everywhere;
+use crate::everywhere::{check_everywhere, explain, settings};
 use sarcomere::ops::targets::problem::{DetectionTargetsProblem, RpnTargetsProblem};
 use sarcomere::ops::targets::{DetectionTargets, RpnTargets};
 use sarcomere::tensor::{Tensor, TensorType};
@@ -16,7 +15,8 @@ fn rpn_targets_with_a_surplus_of_either_kind() -> Result<()> {
     for seed in 0..30 {
         check_everywhere(&RpnTargetsProblem::random(&mut numbers), seed)?;
     }
-    Ok(())
+    // More anchors than a block has threads.
+    check_everywhere(&RpnTargetsProblem { shape: [2, 1100, 4], op: RpnTargets::default() }, 1)
 }
 
 #[test]
@@ -35,20 +35,22 @@ fn masks_have_boxes_and_mini_masks() -> Result<()> {
     (2..5).for_each(|y| masks[y * 6 + 1..y * 6 + 5].fill(1));
     masks[48 + 47] = 1;
     let masks = Tensor::new([3, 8, 6], &masks)?;
-    for masks in [masks.to_f32(), masks] {
-        let mut graph = Graph::new();
-        let masks = graph.constant(masks);
-        let boxes = graph.mask_boxes(masks)?;
-        let mini = graph.mini_masks(masks, boxes, [6, 8])?;
-        let mut executor = Executor::new(&Device::cpu(), Arc::new(graph), &[boxes, mini])?;
-        executor.run(&[])?;
-        let expected = [2.0, 1.0, 5.0, 5.0, 7.0, 5.0, 8.0, 6.0, 0.0, 0.0, 0.0, 0.0];
-        assert_eq!(executor.values::<f32>(boxes)?, expected);
-        let mini = executor.output(mini)?.to_f32();
-        let mini = mini.values::<f32>()?;
-        // Enlarged twice, a full block fades to (3/4)^2 in its corners only: all ones after rounding.
-        assert!(mini[..48].iter().all(|v| *v == 1.0), "{:?}", &mini[..48]);
-        assert!(mini[96..].iter().all(|v| *v == 0.0));
+    for setting in settings(0) {
+        for masks in [masks.to_f32(), masks.clone()] {
+            let mut graph = Graph::new();
+            let masks = graph.constant(masks);
+            let boxes = graph.mask_boxes(masks)?;
+            let mini = graph.mini_masks(masks, boxes, [6, 8])?;
+            let mut executor = Executor::new(setting.prepared_device(), Arc::new(graph), &[boxes, mini])?;
+            executor.run(&[]).map_err(explain)?;
+            let expected = [2.0, 1.0, 5.0, 5.0, 7.0, 5.0, 8.0, 6.0, 0.0, 0.0, 0.0, 0.0];
+            assert_eq!(executor.values::<f32>(boxes)?, expected);
+            let mini = executor.output(mini)?.to_f32();
+            let mini = mini.values::<f32>()?;
+            // Enlarged twice, a full block fades to (3/4)^2 in its corners only: all ones after rounding.
+            assert!(mini[..48].iter().all(|v| *v == 1.0), "{:?}", &mini[..48]);
+            assert!(mini[96..].iter().all(|v| *v == 0.0));
+        }
     }
     Ok(())
 }
@@ -71,13 +73,17 @@ fn without_objects_all_anchors_are_negative_and_no_region_is_kept() -> Result<()
     let kept = graph.detection_targets((proposals, fifty), objects, None, keys, op)?;
     let op = DetectionTargets { fill_with_negatives: true, ..op };
     let filled = graph.detection_targets((proposals, fifty), objects, None, keys, op)?;
-    let mut executor = Executor::new(&Device::cpu(), Arc::new(graph), &[matches, kept.counts, filled.counts])?;
-    executor.run(&[])?;
-    // Keys that are not numbers keep the first ones.
-    let expected: Vec<i32> = (0..50).map(|i| if i < 20 { -1 } else { 0 }).collect();
-    assert_eq!(executor.values::<i32>(matches)?, expected);
-    assert_eq!(executor.values::<i32>(kept.counts)?, [0]);
-    assert_eq!(executor.values::<i32>(filled.counts)?, [30]);
+    let graph = Arc::new(graph);
+    for setting in settings(0) {
+        let device = setting.prepared_device();
+        let mut executor = Executor::new(device, graph.clone(), &[matches, kept.counts, filled.counts])?;
+        executor.run(&[]).map_err(explain)?;
+        // Keys that are not numbers keep the first ones.
+        let expected: Vec<i32> = (0..50).map(|i| if i < 20 { -1 } else { 0 }).collect();
+        assert_eq!(executor.values::<i32>(matches)?, expected);
+        assert_eq!(executor.values::<i32>(kept.counts)?, [0]);
+        assert_eq!(executor.values::<i32>(filled.counts)?, [30]);
+    }
     Ok(())
 }
 

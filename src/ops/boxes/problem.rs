@@ -93,13 +93,14 @@ pub struct BoxMapProblem {
 
 impl BoxMapProblem {
     /// Every kind, for tests.
-    pub const KINDS: [BoxMapKind; 6] = [
+    pub const KINDS: [BoxMapKind; 7] = [
         BoxMapKind::Encode { std_dev: STD_DEV },
         BoxMapKind::Decode { std_dev: STD_DEV, window: None },
         BoxMapKind::Decode { std_dev: [1.0; 4], window: Some(WHOLE) },
         BoxMapKind::Clip { window: [0.2, 0.3, 0.6, 0.7] },
         BoxMapKind::Normalise { image: [64, 40], norm: BoxNorm::Inclusive },
         BoxMapKind::ToPixels { image: [64, 40], norm: BoxNorm::Inclusive, round: false },
+        BoxMapKind::ToPixels { image: [64, 40], norm: BoxNorm::Inclusive, round: true },
     ];
 
     /// Any kind, with and without counts.
@@ -159,10 +160,40 @@ impl Problem for BoxMapProblem {
                 }
                 BoxMapKind::Clip { window } => clip(b, window),
                 BoxMapKind::Normalise { image, .. } => scaled(image, false),
-                BoxMapKind::ToPixels { image, .. } => scaled(image, true),
+                BoxMapKind::ToPixels { image, round: false, .. } => scaled(image, true),
+                BoxMapKind::ToPixels { image, .. } => scaled(image, true).map(|v| v.map(f64::round_ties_even)),
             };
             out[4 * i..4 * i + 4].copy_from_slice(&result);
         }
         vec![out]
+    }
+}
+
+/// Overlaps of all pairs of two sets of boxes, some without area.
+#[derive(Clone, Copy, Debug)]
+pub struct BoxIouProblem {
+    /// Boxes of either set.
+    pub shape: [usize; 2],
+}
+
+impl Problem for BoxIouProblem {
+    fn inputs(&self, seed: u64) -> Vec<Tensor> {
+        let mut numbers = Numbers::new(seed);
+        let mut boxes = |count: usize| {
+            let mut boxes = random_boxes(&mut numbers, count, 1.0);
+            boxes.chunks_exact_mut(4).step_by(5).for_each(|b| b[2] = b[0]);
+            Tensor::new([count, 4], &boxes)
+        };
+        self.shape.into_iter().flat_map(|count| boxes(count).ok()).collect()
+    }
+
+    fn build(&self, graph: &mut Graph, inputs: &[Value]) -> Result<Vec<Value>> {
+        Ok(vec![graph.box_iou(inputs[0], inputs[1])?])
+    }
+
+    fn reference<R: Real>(&self, inputs: &[Data<R>]) -> Vec<Vec<R>> {
+        let (a, b) = (inputs[0].real(), inputs[1].real());
+        let pairs = (0..self.shape[0]).flat_map(|i| (0..self.shape[1]).map(move |j| (i, j)));
+        vec![pairs.map(|(i, j)| iou(row(a, i), row(b, j))).collect()]
     }
 }
