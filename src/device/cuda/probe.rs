@@ -75,6 +75,7 @@ fn find_compiler() -> std::result::Result<(), String> {
     let by_name = COMPILER_NAMES.iter().map(PathBuf::from).filter(|_| chosen.is_none());
     let in_folders = folders.iter().flat_map(|folder| COMPILER_NAMES.iter().map(|name| folder.join(name)));
     for path in chosen.clone().into_iter().chain(by_name).chain(in_folders) {
+        load_builtins(&path);
         // SAFETY: NVRTC's initialisers are run, as by any program that compiles kernels.
         if let Ok(library) = unsafe { Library::new(&path) } {
             // Stays loaded: cudarc finds it by its name.
@@ -88,6 +89,20 @@ fn find_compiler() -> std::result::Result<(), String> {
          toolkit, and name the library in SARCOMERE_NVRTC if it lies elsewhere",
         tried.join(", ")
     ))
+}
+
+/// Loads NVRTC's second library from beside the first: it asks for it by name when it compiles, and would not find it in a folder
+/// that the system does not search.
+fn load_builtins(compiler: &Path) {
+    let folder = compiler.parent().filter(|folder| !folder.as_os_str().is_empty());
+    for entry in folder.and_then(|folder| std::fs::read_dir(folder).ok()).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with("libnvrtc-builtins.so") {
+            // SAFETY: as for NVRTC itself.
+            if let Ok(library) = unsafe { Library::new(entry.path()) } {
+                std::mem::forget(library);
+            }
+        }
+    }
 }
 
 /// Folders that hold NVRTC on usual machines: the toolkit's, and those of Python's wheels.
