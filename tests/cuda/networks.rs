@@ -33,7 +33,8 @@ fn train<T: Task>(task: &mut T) -> Result<Trained> {
 }
 
 /// Trains on the processor with two instruction sets, whose rounding differs honestly, and on the emulated GPU twice, in other
-/// schedules. The GPU may differ from the processor by twice as much as the processor's variants do, and from itself not at all.
+/// schedules. The GPU may differ from the processor by twice as much as the processor's variants do, which share the order of most
+/// sums, and by 1e-4 a step for sums in another order: about a thousand units in the last place. From itself not at all.
 fn trains_as_the_processor<T: Task>(emulator: &Emulator, make: impl Fn(&Device) -> Result<T>) -> Result<()> {
     let processor = |isa| Device::Cpu(Arc::new(Cpu::with(2, isa)));
     let best = train(&mut make(&processor(Isa::detect()))?)?;
@@ -49,7 +50,7 @@ fn trains_as_the_processor<T: Task>(emulator: &Emulator, make: impl Fn(&Device) 
     for (step, figures) in first.figures.iter().enumerate() {
         for (index, (name, found)) in figures.iter().enumerate() {
             let (expected, honest) = (best.figures[step][index].1, plain.figures[step][index].1);
-            let bound = 2.0 * (expected - honest).abs() + 2e-5 * expected.abs().max(1e-3) * (step + 1) as f64;
+            let bound = 2.0 * (expected - honest).abs() + 1e-4 * expected.abs().max(1e-3) * (step + 1) as f64;
             if !((found - expected).abs() <= bound) {
                 let message =
                     format!("step {step}: {name} is {found:e}, the processor has {expected:e}, bound {bound:e}");

@@ -49,14 +49,18 @@ pub fn build() -> Result<Built, String> {
     fs::create_dir_all(&home).map_err(|error| format!("{}: {error}", home.display()))?;
     // One process builds; the others wait for it.
     let lock = fs::File::create(home.join("lock")).map_err(|error| error.to_string())?;
-    lock.lock().map_err(|error| error.to_string())?;
     let done = home.join("done");
-    if !done.exists() {
-        remove_unused(&home);
-        compile(&cxx, &root, &home, &sources)?;
-        fs::write(done, "").map_err(|error| error.to_string())?;
-    }
+    // Shared where it is built: a test may start a process of its own while it holds the lock.
     lock.lock_shared().map_err(|error| error.to_string())?;
+    if !done.exists() {
+        lock.unlock().and_then(|()| lock.lock()).map_err(|error| error.to_string())?;
+        if !done.exists() {
+            remove_unused(&home);
+            compile(&cxx, &root, &home, &sources)?;
+            fs::write(done, "").map_err(|error| error.to_string())?;
+        }
+        lock.lock_shared().map_err(|error| error.to_string())?;
+    }
     Ok(Built {
         driver: home.join(DRIVER),
         compiler: home.join(COMPILER),
