@@ -109,18 +109,13 @@ __device__ __forceinline__ float total_of(const float* sums, const Field& field,
     return total;
 }
 
-struct SumDouble {
-    static __device__ __forceinline__ double none() { return 0.0; }
-    static __device__ __forceinline__ double join(double a, double b) { return a + b; }
-};
-
 // 1 / sd of each pixel (0 where sd is 0), its energy as a share of the mean, and the mean energy [N], from the sums of pair 0.
 KERNEL(256) correlation_levels_f32(const float* sums, float* inverse, float* relative, double* mean_energy, Field field) {
     const int64_t image = blockIdx.x;
     const int pixels = field.pixels();
     double sum = 0.0;
     for (int p = threadIdx.x; p < pixels; p += blockDim.x) sum += total_of(sums, field, image, 0, p);
-    const double mean = block_reduce<SumDouble>(sum) / field.frames / pixels;
+    const double mean = block_reduce<SumWide>(sum) / field.frames / pixels;
     for (int p = threadIdx.x; p < pixels; p += blockDim.x) {
         const double energy = static_cast<double>(total_of(sums, field, image, 0, p)) / field.frames;
         const double variance = energy + field.floor * mean;
@@ -195,7 +190,7 @@ KERNEL(256) correlation_grad_own_f32(const double* to_energy, const double* to_m
     const int64_t first = static_cast<int64_t>(blockIdx.x) * field.pixels();
     double sum = 0.0;
     for (int p = threadIdx.x; p < field.pixels(); p += blockDim.x) sum += to_mean[first + p];
-    const double shared_part = block_reduce<SumDouble>(sum) / field.pixels();
+    const double shared_part = block_reduce<SumWide>(sum) / field.pixels();
     for (int p = threadIdx.x; p < field.pixels(); p += blockDim.x) {
         own[first + p] = static_cast<float>((to_energy[first + p] + shared_part) * 2.0 / field.frames);
     }

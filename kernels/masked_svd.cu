@@ -38,11 +38,6 @@ struct Crop {
     __device__ __forceinline__ float at(int t, int i) const { return recording[static_cast<int64_t>(t) * pixels + list[i]]; }
 };
 
-struct SumDouble {
-    static __device__ __forceinline__ double none() { return 0.0; }
-    static __device__ __forceinline__ double join(double a, double b) { return a + b; }
-};
-
 __device__ __forceinline__ int warp_index() { return threadIdx.x / WARP_SIZE; }
 
 // y [T] = scale A x, x [S].
@@ -97,7 +92,7 @@ __device__ __forceinline__ float sum_of_squares(const Crop& crop) {
         for (int i = lane_index(); i < crop.size; i += WARP_SIZE) sum += crop.at(t, i) * crop.at(t, i);
         squares += sum;
     }
-    return static_cast<float>(block_reduce<SumDouble>(squares));
+    return static_cast<float>(block_reduce<SumWide>(squares));
 }
 
 __device__ __forceinline__ float dot(const float* x, const float* y, int n) {
@@ -196,22 +191,16 @@ __device__ __forceinline__ void tridiagonal(double* diagonal, double* beside, do
 
 // The mask's pixels in order; returns their number.
 __device__ __forceinline__ int list_pixels(const float* mask, int pixels, int* list) {
-    SHARED(int, counts, [WARPS]);
     int before = 0;
     for (int first = 0; first < pixels; first += THREADS) {
         const int p = first + threadIdx.x;
         const bool own = p < pixels && mask[p] > 0.5f;
-        const unsigned ballot = __ballot_sync(ALL_LANES, own);
-        if (lane_index() == 0) counts[warp_index()] = __popc(ballot);
-        __syncthreads();
-        int at = before + __popc(ballot & ((1u << lane_index()) - 1));
-        for (int warp = 0; warp < WARPS; ++warp) {
-            if (warp < warp_index()) at += counts[warp];
-            before += counts[warp];
-        }
+        int found;
+        const int at = before + block_rank(own, found);
         if (own) list[at] = p;
-        __syncthreads();
+        before += found;
     }
+    __syncthreads();
     return before;
 }
 
@@ -334,9 +323,9 @@ KERNEL(THREADS) svd_signals_f32(const float* recordings, const float* reference,
         const float* course = reference + row * svd.frames;
         double sum = 0.0, covariance = 0.0;
         for (int t = threadIdx.x; t < svd.frames; t += THREADS) sum += course[t];
-        const double mean = block_reduce<SumDouble>(sum) * (1.0f / static_cast<float>(svd.frames));
+        const double mean = block_reduce<SumWide>(sum) * (1.0f / static_cast<float>(svd.frames));
         for (int t = threadIdx.x; t < svd.frames; t += THREADS) covariance += signal[t] * (course[t] - mean);
-        const bool flip = block_reduce<SumDouble>(covariance) < 0.0;
+        const bool flip = block_reduce<SumWide>(covariance) < 0.0;
         for (int t = threadIdx.x; t < svd.frames; t += THREADS) {
             out[static_cast<int64_t>(t) * svd.components] = flip ? -signal[t] : signal[t];
         }

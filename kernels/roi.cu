@@ -13,6 +13,7 @@
 // 200 boxes on 340 pixels the sieve costs 70,000 tests.
 // Needs: any architecture; 1 KiB of shared memory. Determinism: run_to_run; sums go in the order of boxes, then samples.
 #include "device/prelude.cuh"
+#include "device/reduce.cuh"
 #include "boxes.cuh"
 #include "sample.cuh"
 
@@ -24,33 +25,36 @@ static_assert(sizeof(Level) == 16, "as in src/ops/roi/cuda.rs");
 
 // Attributes of the op; `images` groups of `boxes` boxes.
 struct Roi {
-    int images, boxes, pool_h, pool_w, clamp_edge;
-    // Which level a box is cropped from: always this one if not negative, else by size.
-    int fixed_level;
-    // `base` is the level of a box of the canonical size.
-    int levels, base;
+    int images, boxes, pool_h, pool_w, clamp_edge, levels;
 };
-static_assert(sizeof(Roi) == 32, "as in src/ops/roi/cuda.rs");
+static_assert(sizeof(Roi) == 24, "as in src/ops/roi/cuda.rs");
+
+// Which level a box is cropped from: always `fixed` if that is not negative, else by size; `base` is the level of a box of the
+// canonical size.
+struct Rule {
+    int fixed, base;
+};
+static_assert(sizeof(Rule) == 8, "as in src/ops/roi/cuda.rs");
 
 // Index of the level that a box is cropped from. `octave` is the side of a normalised box that belongs to the base level.
-__device__ __forceinline__ int level_of(Box b, const Roi& roi, float octave) {
-    if (roi.fixed_level >= 0) return roi.fixed_level;
+__device__ __forceinline__ int level_of(Box b, const Roi& roi, Rule rule, float octave) {
+    if (rule.fixed >= 0) return rule.fixed;
     const float size = area(b);
     if (!(size > 0.0f)) return 0;
     const float octaves = __fdiv_rn(logf(__fdiv_rn(__fsqrt_rn(size), octave)), 0.693147182f);
     // Limited, so that infinity neither overflows here nor in the sum.
     const int rounded = static_cast<int>(rintf(fminf(fmaxf(octaves, -1e9f), 1e9f)));
-    return min(max(roi.base + rounded, 0), roi.levels - 1);
+    return min(max(rule.base + rounded, 0), roi.levels - 1);
 }
 
 // Writes the cells of the boxes that belong to this level; launched for each level in turn. Boxes that do not count belong to
 // level 0, which writes zeros.
-KERNEL(256) roi_align_f32(const float* boxes, const float* map, const int* counts, float* crops, Roi roi, Level level, float octave) {
+KERNEL(256) roi_align_f32(const float* boxes, const float* map, const int* counts, float* crops, Roi roi, Rule rule, Level level, float octave) {
     const int64_t row = blockIdx.x;
     const int64_t rows = static_cast<int64_t>(roi.images) * roi.boxes;
     const bool valid = valid_row(row, rows, counts, roi.images);
     const Box b = load_box(boxes, row);
-    if ((valid ? level_of(b, roi, octave) : 0) != level.index) return;
+    if ((valid ? level_of(b, roi, rule, octave) : 0) != level.index) return;
 
     const int i = blockIdx.y, cells = roi.pool_w * level.channels;
     float* out = crops + (row * roi.pool_h + i) * cells;
@@ -88,16 +92,14 @@ __device__ __forceinline__ bool touches(Axis axis, int count, int cell) {
 
 constexpr int SIEVE = 256;
 
-KERNEL(SIEVE) roi_align_grad_f32(const float* boxes, const float* crops, const int* counts, float* map, Roi roi, Level level,
+KERNEL(SIEVE) roi_align_grad_f32(const float* boxes, const float* crops, const int* counts, float* map, Roi roi, Rule rule, Level level,
                                  float octave) {
     SHARED(int, hits, [SIEVE]);
-    SHARED(int, warp_hits, [SIEVE / WARP_SIZE]);
     const int pixels = level.height * level.width;
     const int64_t image = blockIdx.x / pixels;
     const int pixel = blockIdx.x % pixels, y = pixel / level.width, x = pixel % level.width;
     const int64_t rows = static_cast<int64_t>(roi.images) * roi.boxes;
     const int c = blockIdx.y * SIEVE + threadIdx.x;
-    const unsigned warp = threadIdx.x / WARP_SIZE;
 
     float sum = 0.0f;
     for (int first = 0; first < roi.boxes; first += SIEVE) {
@@ -106,19 +108,13 @@ KERNEL(SIEVE) roi_align_grad_f32(const float* boxes, const float* crops, const i
         bool hit = false;
         if (mine < roi.boxes && valid_row(image * roi.boxes + mine, rows, counts, roi.images)) {
             const Box b = load_box(boxes, image * roi.boxes + mine);
-            hit = level_of(b, roi, octave) == level.index &&
+            hit = level_of(b, roi, rule, octave) == level.index &&
                   touches(axis(b.y1, b.y2, level.height, roi.pool_h, roi.clamp_edge), roi.pool_h, y) &&
                   touches(axis(b.x1, b.x2, level.width, roi.pool_w, roi.clamp_edge), roi.pool_w, x);
         }
-        const unsigned ballot = __ballot_sync(ALL_LANES, hit);
-        if (lane_index() == 0) warp_hits[warp] = __popc(ballot);
-        __syncthreads();
-        int before = __popc(ballot & ((1u << lane_index()) - 1)), found = 0;
-        for (unsigned other = 0; other < SIEVE / WARP_SIZE; ++other) {
-            if (other < warp) before += warp_hits[other];
-            found += warp_hits[other];
-        }
-        if (hit) hits[before] = mine;
+        int found;
+        const int place = block_rank(hit, found);
+        if (hit) hits[place] = mine;
         __syncthreads();
 
         for (int k = 0; k < found && c < level.channels; ++k) {

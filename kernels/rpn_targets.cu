@@ -87,10 +87,8 @@ constexpr int LIMIT_THREADS = 512;
 KERNEL(LIMIT_THREADS) rpn_limit_f32(const float* anchors, const float* boxes, const int* nearest, const int* ranks,
                                     const int* found, int* matches, float* deltas, int anchor_count, int each, int per_image,
                                     int rows, float4 deviation) {
-    SHARED(int, warp_positives, [LIMIT_THREADS / WARP_SIZE]);
     const int64_t image = blockIdx.x;
     const int positives = min(found[2 * image], rows), most_negatives = per_image - positives;
-    const unsigned warp = threadIdx.x / WARP_SIZE;
     boxes += image * each * 4;
     matches += image * anchor_count;
     nearest += image * anchor_count;
@@ -103,16 +101,10 @@ KERNEL(LIMIT_THREADS) rpn_limit_f32(const float* anchors, const float* boxes, co
         const bool positive = match == 1 && ranks[anchor] < rows;
         const bool negative = match == -1 && ranks[anchor_count + anchor] < most_negatives;
         if (match != 0 && !positive && !negative) matches[anchor] = 0;
-        const unsigned ballot = __ballot_sync(ALL_LANES, positive);
-        if (lane_index() == 0) warp_positives[warp] = __popc(ballot);
-        __syncthreads();
-        int row = before + __popc(ballot & ((1u << lane_index()) - 1));
-        for (unsigned other = 0; other < LIMIT_THREADS / WARP_SIZE; ++other) {
-            if (other < warp) row += warp_positives[other];
-            before += warp_positives[other];
-        }
+        int found_here;
+        const int row = before + block_rank(positive, found_here);
+        before += found_here;
         if (positive) store_box(deltas, row, encode(load_box(anchors, anchor), load_box(boxes, nearest[anchor]), deviation));
-        __syncthreads();
     }
     for (int row = before + threadIdx.x; row < rows; row += LIMIT_THREADS) store_box(deltas, row, {0.0f, 0.0f, 0.0f, 0.0f});
 }

@@ -9,6 +9,7 @@
 // Needs: any architecture; 128 bytes of shared memory. Determinism: run_to_run; integer sums, fixed orders.
 #include "device/prelude.cuh"
 #include "device/reduce.cuh"
+#include "cholesky.cuh"
 #include "resize.cuh"
 
 struct Scene {
@@ -152,29 +153,18 @@ KERNEL(256) unmix_common_f32(const float* masks, const int* counts, int* common,
 
 constexpr int FACTOR_THREADS = 64;
 
-// The lower factor of (G + ridge diag G), with the diagonal's reciprocals; 0 there takes a unit out of the equations.
+// The factor of G + ridge diag G.
 KERNEL(FACTOR_THREADS) unmix_factor_f64(const int* common, const int* counts, double* factors, Scene scene, double ridge) {
-    // A pivot below this part of the diagonal is rounding: the mask depends on those before it.
-    const double no_pivot = 1e-12;
     const int64_t recording = blockIdx.x;
     const int units = scene.units, count = valid_units(counts, recording, scene);
     common += recording * units * units;
     factors += recording * units * units;
-    for (int column = 0; column < count; ++column) {
-        // All entries of the column, the pivot among them, are independent but for the pivot's reciprocal.
-        for (int row = column + threadIdx.x; row < count; row += FACTOR_THREADS) {
-            const double size = common[row * units + column];
-            double value = row == column ? size + ridge * size : size;
-            for (int k = 0; k < column; ++k) value -= factors[row * units + k] * factors[column * units + k];
-            if (row == column) value = value > no_pivot * size ? 1.0 / sqrt(value) : 0.0;
-            factors[row * units + column] = value;
-        }
-        __syncthreads();
-        for (int row = column + 1 + threadIdx.x; row < count; row += FACTOR_THREADS) {
-            factors[row * units + column] *= factors[column * units + column];
-        }
-        __syncthreads();
+    for (int i = threadIdx.x; i < count * units; i += FACTOR_THREADS) {
+        const int row = i / units, column = i % units;
+        if (column <= row) factors[i] = row == column ? common[i] * (1.0 + ridge) : common[i];
     }
+    __syncthreads();
+    block_factorise(factors, count, units);
 }
 
 // Solves for one frame a thread; `solutions` [N,U,T] is scratch.
@@ -189,15 +179,10 @@ KERNEL(256) unmix_solve_f64(const float* means, const int* common, const double*
     const int64_t first = recording * units * scene.frames + frame;
     double* x = solutions + first;
     for (int i = 0; i < count; ++i) {
-        double value = static_cast<double>(means[(first + static_cast<int64_t>(i) * scene.frames) * channels]) * common[i * units + i];
-        for (int j = 0; j < i; ++j) value -= factors[i * units + j] * x[static_cast<int64_t>(j) * scene.frames];
-        x[static_cast<int64_t>(i) * scene.frames] = value * factors[i * units + i];
+        const int64_t at = static_cast<int64_t>(i) * scene.frames;
+        x[at] = static_cast<double>(means[(first + at) * channels]) * common[i * units + i];
     }
-    for (int i = count - 1; i >= 0; --i) {
-        double value = x[static_cast<int64_t>(i) * scene.frames];
-        for (int j = i + 1; j < count; ++j) value -= factors[j * units + i] * x[static_cast<int64_t>(j) * scene.frames];
-        x[static_cast<int64_t>(i) * scene.frames] = value * factors[i * units + i];
-    }
+    substitute(factors, count, units, x, scene.frames);
     for (int i = 0; i < units; ++i) {
         const int64_t at = static_cast<int64_t>(i) * scene.frames;
         output[first + at] = i < count ? static_cast<float>(x[at]) : 0.0f;

@@ -310,6 +310,13 @@ impl Launch {
     pub fn structure<T: bytemuck::NoUninit>(self, value: &T) -> Self {
         self.arg(Arg::Struct(bytemuck::bytes_of(value).to_vec()))
     }
+
+    /// The next argument: a plain struct by value of `int` fields (extents), then `float` fields.
+    pub fn fields(self, integers: &[usize], floats: &[f32]) -> Self {
+        let integers = integers.iter().map(|n| i32::try_from(*n).unwrap_or(i32::MAX).to_ne_bytes());
+        let floats = floats.iter().map(|value| value.to_ne_bytes());
+        self.arg(Arg::Struct(integers.chain(floats).flatten().collect()))
+    }
 }
 
 /// Saturates; the launch gate refuses what saturated.

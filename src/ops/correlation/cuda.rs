@@ -77,12 +77,7 @@ impl Parts {
     fn field(&self, launch: Launch) -> Launch {
         let plan = &self.plan;
         let extents = [plan.images, plan.frames, plan.height, plan.width, plan.smooth_frames];
-        let int = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
-        let mut field = [0i32; 9];
-        let integers = extents.into_iter().chain([self.slices, self.pairs, self.channels]).map(int);
-        field.iter_mut().zip(integers).for_each(|(to, from)| *to = from);
-        field[8] = plan.floor.to_bits() as i32;
-        launch.structure(&field)
+        launch.fields(&[&extents[..], &[self.slices, self.pairs, self.channels]].concat(), &[plan.floor])
     }
 
     /// `Offsets` of the maps.

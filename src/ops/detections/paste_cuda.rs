@@ -21,7 +21,7 @@ pub(super) fn run(op: &MaskPaste, types: &Types<'_>) -> Result<Work> {
     let shape = [rows, detections[0], height, width, probs[rank - 3], probs[rank - 2], probs.last()];
     let launch = Launch::new("paste", kernel).grid(rows, 1, 1).input(0).input(1).optional_input(types, 2).output(0);
     let launch = launch.structure(&op.norm.pixel_map(op.image));
-    let launch = launch.structure(&shape.map(|n| i32::try_from(n).unwrap_or(i32::MAX)));
+    let launch = launch.fields(&shape, &[]);
     Ok(Work::of(match op.output {
         PasteOutput::Binary => launch.float(op.threshold),
         PasteOutput::Probability => launch,

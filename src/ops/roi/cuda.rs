@@ -11,20 +11,18 @@ const SIEVE: usize = 256;
 
 /// The part of the arguments that both directions share: `Roi`, `Level` and the side of a box of the base level.
 fn attributes(launch: Launch, attrs: &RoiAlignAttrs, boxes: &TensorType, maps: &[TensorType], level: usize) -> Launch {
-    let int = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
     let (fixed, base, octave) = match attrs.level_rule {
-        LevelRule::Fixed(level) => (int(level), 0, 1.0),
+        LevelRule::Fixed(level) => (i32::try_from(level).unwrap_or(i32::MAX), 0, 1.0),
         LevelRule::Size { canonical_px, image, first_level, base_level } => {
             let base = base_level.saturating_sub(first_level).clamp(-1_000_000_000, 1_000_000_000);
             (-1, base, canonical_px / ((image[0] * image[1]) as f32).sqrt())
         }
     };
-    let [images, each] = [boxes.shape[0], boxes.shape[1]].map(int);
-    let [pool_h, pool_w] = attrs.pool.map(int);
-    let map = &maps[level].shape;
+    let ([pool_h, pool_w], map) = (attrs.pool, &maps[level].shape);
     launch
-        .structure(&[images, each, pool_h, pool_w, i32::from(attrs.clamp_edge), fixed, int(maps.len()), base])
-        .structure(&[level, map[1], map[2], map[3]].map(int))
+        .fields(&[boxes.shape[0], boxes.shape[1], pool_h, pool_w, usize::from(attrs.clamp_edge), maps.len()], &[])
+        .structure(&[fixed, base])
+        .fields(&[level, map[1], map[2], map[3]], &[])
         .float(octave)
 }
 

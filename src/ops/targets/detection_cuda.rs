@@ -9,10 +9,6 @@ use crate::tensor::DType;
 
 const SOURCE: &str = "detection_targets";
 
-fn int(n: usize) -> i32 {
-    i32::try_from(n).unwrap_or(i32::MAX)
-}
-
 pub(super) fn run(op: &DetectionTargets, types: &Types<'_>) -> Result<Work> {
     let (images, proposals) = (types.inputs[0].shape[0], types.inputs[0].shape[1]);
     let objects = types.inputs[2].shape[1];
@@ -28,12 +24,9 @@ pub(super) fn run(op: &DetectionTargets, types: &Types<'_>) -> Result<Work> {
         }
         return Ok(work);
     }
-    // `Sampling` of the kernels: integers, then two floats by their bits.
-    let integers = [images, proposals, objects, candidates, rois, most, usize::from(op.fill_with_negatives)].map(int);
-    let floats = [op.positive_iou, (1.0 / op.positive_share) as f32].map(|v| v.to_bits() as i32);
-    let mut sampling = [0i32; 9];
-    sampling[..7].copy_from_slice(&integers);
-    sampling[7..].copy_from_slice(&floats);
+    // `Sampling` of the kernels.
+    let integers = [images, proposals, objects, candidates, rois, most, usize::from(op.fill_with_negatives)];
+    let sampling = |launch: Launch| launch.fields(&integers, &[op.positive_iou, (1.0 / op.positive_share) as f32]);
 
     let ranking = Ranking::new(&mut work, 2 * images, candidates);
     let (nearest, found) = (work.take_scratch(4 * images * candidates), work.take_scratch(4 * 2 * images));
@@ -42,21 +35,21 @@ pub(super) fn run(op: &DetectionTargets, types: &Types<'_>) -> Result<Work> {
     let blocks = candidates.div_ceil(256);
     let launch = Launch::new(SOURCE, "detection_match_f32").grid(blocks, images, 1);
     let launch = (0..6).fold(launch, Launch::input).scratch(ranking.keys).scratch(ranking.ranks);
-    work.launch(launch.scratch(nearest).scratch(found).structure(&sampling));
+    work.launch(sampling(launch.scratch(nearest).scratch(found)));
     ranking.rank(&mut work);
 
     let launch = Launch::new(SOURCE, "detection_sample_f32").grid(blocks, images, 1).input(0).input(2).input(3);
     let launch = launch.scratch(ranking.keys).scratch(ranking.ranks).scratch(nearest).scratch(found);
     let launch = (0..5).fold(launch, Launch::output).scratch(objects_of_rois);
-    work.launch(launch.structure(&sampling).structure(&op.std_dev));
+    work.launch(sampling(launch).structure(&op.std_dev));
 
     let Some(settings) = op.masks.filter(|_| mask_bytes > 0) else { return Ok(work) };
     let masks = &types.inputs[6];
     let kernel = if masks.dtype == DType::U8 { "mask_targets_u8" } else { "mask_targets_f32" };
     let [height, width] = settings.shape;
-    let shape = [masks.shape[2], masks.shape[3], height, width, usize::from(settings.mini)].map(int);
+    let shape = [masks.shape[2], masks.shape[3], height, width, usize::from(settings.mini)];
     let launch = Launch::new(SOURCE, kernel).over(types.outputs[5].len()).input(6).input(2).output(0).output(4);
-    work.launch(launch.scratch(objects_of_rois).output(5).structure(&sampling).structure(&shape));
+    work.launch(sampling(launch.scratch(objects_of_rois).output(5)).fields(&shape, &[]));
     Ok(work)
 }
 
@@ -67,7 +60,7 @@ pub(super) fn mini_masks(op: &MiniMasks, types: &Types<'_>) -> Result<Work> {
     }
     let rank = masks.shape.rank();
     let kernel = if masks.dtype == DType::U8 { "mini_masks_u8" } else { "mini_masks_f32" };
-    let shape = [masks.shape[rank - 2], masks.shape[rank - 1], op.shape[0], op.shape[1], 0].map(int);
+    let shape = [masks.shape[rank - 2], masks.shape[rank - 1], op.shape[0], op.shape[1], 0];
     let launch = Launch::new(SOURCE, kernel).grid(types.inputs[1].shape.rows(), 1, 1).input(0).input(1).output(0);
-    Ok(Work::of(launch.structure(&shape)))
+    Ok(Work::of(launch.fields(&shape, &[])))
 }

@@ -14,14 +14,10 @@ const SVD_THREADS: usize = 512;
 const STEPS: usize = 40;
 const MAX_COMPONENTS: usize = 8;
 
-fn int(n: usize) -> i32 {
-    i32::try_from(n).unwrap_or(i32::MAX)
-}
-
 impl Extents {
-    /// `Scene` of `kernels/unmix.cu`.
-    fn scene(&self) -> [i32; 5] {
-        [self.recordings, self.units, self.frames, self.height, self.width].map(int)
+    /// The next argument: `Scene` of `kernels/unmix.cu`.
+    fn scene(&self, launch: Launch) -> Launch {
+        launch.fields(&[self.recordings, self.units, self.frames, self.height, self.width], &[])
     }
 }
 
@@ -40,10 +36,10 @@ pub(super) fn region_means(op: &RegionMeans, extents: &Extents, types: &Types<'_
     // A `Window` of eight integers for each row.
     let (labels, windows) = (work.take_scratch(rows * extents.pixels()), work.take_scratch(4 * 8 * rows));
     let launch = Launch::new(SOURCE, "region_labels_f32").grid(rows, 1, 1).input(1).optional_input(types, 2);
-    work.launch(launch.scratch(labels).scratch(windows).structure(&extents.scene()).int(op.surround));
+    work.launch(extents.scene(launch.scratch(labels).scratch(windows)).int(op.surround));
     let launch = Launch::new(SOURCE, "region_means_f32").grid(rows, extents.frames.div_ceil(MEAN_WARPS), 1);
     let launch = launch.block(32 * MEAN_WARPS).input(0).scratch(labels).scratch(windows).output(0);
-    work.launch(launch.structure(&extents.scene()));
+    work.launch(extents.scene(launch));
     Ok(work)
 }
 
@@ -59,13 +55,13 @@ pub(super) fn least_squares_unmix(op: &LeastSquaresUnmix, types: &Types<'_>) -> 
     let (common, factors) = (work.take_scratch(4 * squares), work.take_scratch(8 * squares));
     let solutions = work.take_scratch(8 * extents.rows() * frames);
     let launch = Launch::new(SOURCE, "unmix_common_f32").grid(units, units, recordings).input(1);
-    work.launch(launch.optional_input(types, 2).scratch(common).structure(&extents.scene()));
+    work.launch(extents.scene(launch.optional_input(types, 2).scratch(common)));
     let launch = Launch::new(SOURCE, "unmix_factor_f64").grid(recordings, 1, 1).block(FACTOR_THREADS).scratch(common);
-    let launch = launch.optional_input(types, 2).scratch(factors).structure(&extents.scene());
+    let launch = extents.scene(launch.optional_input(types, 2).scratch(factors));
     work.launch(launch.structure(&f64::from(op.ridge)));
     let launch = Launch::new(SOURCE, "unmix_solve_f64").grid(frames.div_ceil(256), recordings, 1).input(0);
     let launch = launch.scratch(common).scratch(factors).optional_input(types, 2).scratch(solutions).output(0);
-    work.launch(launch.structure(&extents.scene()).int(means[2]));
+    work.launch(extents.scene(launch).int(means[2]));
     Ok(work)
 }
 
@@ -79,15 +75,15 @@ pub(super) fn masked_svd(op: &MaskedSvd, extents: &Extents, types: &Types<'_>) -
     let eigenvalues = work.take_scratch(8 * rows * MAX_COMPONENTS);
     let eigenvectors = work.take_scratch(4 * rows * MAX_COMPONENTS * STEPS);
     // `Svd` of the kernels.
-    let svd = [extents.recordings, extents.units, frames, pixels, op.components, side, longest].map(int);
+    let svd = [extents.recordings, extents.units, frames, pixels, op.components, side, longest];
 
     let launch = Launch::new(SVD, "svd_basis_f32").grid(rows, 1, 1).block(SVD_THREADS).input(0).input(1);
     let launch = launch.optional_input(types, 3).scratch(lists).scratch(sizes).scratch(bases).scratch(products);
-    work.launch(launch.scratch(diagonal).scratch(beside).structure(&svd));
+    work.launch(launch.scratch(diagonal).scratch(beside).fields(&svd, &[]));
     let launch = Launch::new(SVD, "svd_eigen_f64").grid(rows, 1, 1).block(32).scratch(sizes).scratch(diagonal);
-    work.launch(launch.scratch(beside).scratch(eigenvalues).scratch(eigenvectors).structure(&svd));
+    work.launch(launch.scratch(beside).scratch(eigenvalues).scratch(eigenvectors).fields(&svd, &[]));
     let launch = Launch::new(SVD, "svd_signals_f32").grid(rows, 1, 1).block(SVD_THREADS).input(0).input(2);
     let launch = launch.scratch(lists).scratch(sizes).scratch(bases).scratch(eigenvalues).scratch(eigenvectors);
-    work.launch(launch.scratch(products).output(0).structure(&svd));
+    work.launch(launch.scratch(products).output(0).fields(&svd, &[]));
     Ok(work)
 }

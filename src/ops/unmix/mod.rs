@@ -13,6 +13,7 @@ mod peak;
 pub mod problem;
 mod profiles;
 mod refine;
+mod refine_cuda;
 pub mod refine_problem;
 mod regions;
 mod scene;

@@ -1,8 +1,9 @@
 //! Unmixing with each unit's own profile in space, estimated from the recording.
 
-use super::{cpu, expect_masks, expect_unit_counts};
+use super::{cpu, expect_masks, expect_unit_counts, refine_cuda};
 use crate::Result;
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Value};
 use crate::ops::{Cost, CpuArgs, Input, Op, Scratch, Workspace, ensure, expect_inputs};
 use crate::tensor::{DType, TensorType};
@@ -87,6 +88,10 @@ impl Op for ProfileUnmix {
     fn cpu_workspace(&self, _: &Cpu, inputs: &[TensorType], _: &[TensorType]) -> Workspace {
         let len = inputs[0].shape[0] * cpu::profile_scratch(&inputs[1].shape, inputs[0].shape[3]);
         Workspace { packed: 0, scratch: Scratch::bytes::<f32>(2 * len) }
+    }
+
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        refine_cuda::profile_unmix(self, types)
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

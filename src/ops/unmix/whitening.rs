@@ -1,8 +1,9 @@
 //! The filter that makes a recording's noise white in space.
 
-use super::cpu;
+use super::{cpu, refine_cuda};
 use crate::Result;
 use crate::device::Cpu;
+use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Value};
 use crate::ops::{Cost, CpuArgs, Op, Scratch, Workspace, ensure, expect_inputs};
 use crate::tensor::{DType, TensorType};
@@ -65,6 +66,10 @@ impl Op for NoiseWhitening {
     fn cpu_workspace(&self, cpu: &Cpu, inputs: &[TensorType], _: &[TensorType]) -> Workspace {
         let [differences, sums] = cpu::whitening_scratch(cpu, &inputs[0].shape, self.radius);
         Workspace { packed: 0, scratch: Scratch::bytes::<f32>(differences) + Scratch::bytes::<f32>(2 * sums) }
+    }
+
+    fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
+        refine_cuda::noise_whitening(self, types)
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

@@ -10,7 +10,7 @@ mod svd;
 mod whitening;
 
 pub(super) use eigen::LANCZOS_STEPS;
-pub(super) use profiles::{ProfileJob, profile_scratch, profile_unmix};
+pub(super) use profiles::{ProfileJob, SOLUTIONS, profile_scratch, profile_unmix};
 pub(super) use regions::{REGION_WEIGHTS, RegionJob, region_means};
 pub(super) use solve::{UnmixJob, UnmixScratch, least_squares_unmix, unmix_scratch};
 pub(super) use svd::{MAX_COMPONENTS, SvdJob, masked_svd, run_scratch, svd_scratch};

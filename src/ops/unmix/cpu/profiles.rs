@@ -12,7 +12,7 @@ use crate::tensor::Shape;
 /// A profile whose mean over its mask is smaller is not scaled.
 const NO_MEAN: f64 = 0.05;
 /// How often the signals are solved for, the late parts taken from the signals before.
-const SOLUTIONS: usize = 2;
+pub(in crate::ops::unmix) const SOLUTIONS: usize = 2;
 
 pub(in crate::ops::unmix) struct ProfileJob<'a> {
     pub op: ProfileUnmix,
