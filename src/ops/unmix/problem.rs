@@ -353,6 +353,9 @@ impl SignalsProblem {
     /// Any scene.
     pub fn random(numbers: &mut Numbers) -> Self {
         let scene = Scene { frames: numbers.integer(12, 70), ..Scene::random(numbers) };
+        // The builder takes counts always.
+        let counts = scene.counts.clone().unwrap_or_else(|| vec![scene.units as i32; scene.recordings]);
+        let scene = Scene { counts: Some(counts), ..scene };
         Self { scene, surround: numbers.integer(1, 20) }
     }
 }
