@@ -12,7 +12,6 @@ use crate::{DeviceFault, Error, Result};
 /// Host memory and the CPU bodies.
 pub(super) struct CpuBackend {
     cpu: Arc<Cpu>,
-    plan: Plan,
     persistent: AlignedBytes,
     arena: AlignedBytes,
     /// Reused from run to run, so that running allocates nothing.
@@ -33,7 +32,6 @@ impl CpuBackend {
             cpu,
             persistent: memory(plan.persistent_bytes)?,
             arena: memory(plan.arena_bytes)?,
-            plan: plan.clone(),
             input_views: Vec::new(),
             output_views: Vec::new(),
         })
@@ -53,12 +51,12 @@ impl CpuBackend {
         buffer[place.offset..].as_mut_ptr()
     }
 
-    fn pack(&mut self, graph: &Graph, step: &Step) {
+    fn pack(&mut self, graph: &Graph, plan: &Plan, step: &Step) {
         let node = &graph.nodes[step.node];
         let packed_inputs = node.op.packed_inputs();
         let inputs: Vec<Input<'_>> = (node.inputs.iter().enumerate())
             .map(|(i, value)| {
-                let bytes: &[u8] = match self.plan.place(*value) {
+                let bytes: &[u8] = match plan.place(*value) {
                     // SAFETY: inputs and packed memory never overlap: the plan keeps both during this step.
                     Some(place) if packed_inputs.contains(&i) => unsafe {
                         std::slice::from_raw_parts(self.pointer(place), place.bytes)
@@ -73,20 +71,20 @@ impl CpuBackend {
         node.op.cpu_pack(&self.cpu, &inputs, packed);
     }
 
-    fn run_packed(&mut self, graph: &Graph, step: &Step, pack: bool) -> Result<()> {
+    fn run_packed(&mut self, graph: &Graph, plan: &Plan, step: &Step, pack: bool) -> Result<()> {
         let node = &graph.nodes[step.node];
         if node.op.is_view() {
             return Ok(());
         }
         if pack && step.packed.bytes > 0 {
-            self.pack(graph, step);
+            self.pack(graph, plan, step);
         }
         let updates = node.op.updates();
         let mut inputs = std::mem::take(&mut self.input_views);
         let mut outputs = std::mem::take(&mut self.output_views);
         for (index, value) in node.inputs.iter().enumerate() {
             let overwritten = step.in_place == Some(index) || updates.iter().any(|(_, input)| *input == index);
-            let bytes: &[u8] = match self.plan.place(*value) {
+            let bytes: &[u8] = match plan.place(*value) {
                 // SAFETY: the plan gives values that live at the same time disjoint places, and an input that shares its
                 // place with an output is handed over empty.
                 Some(place) if !overwritten => unsafe { std::slice::from_raw_parts(self.pointer(place), place.bytes) },
@@ -97,7 +95,7 @@ impl CpuBackend {
             inputs.push(unsafe { std::mem::transmute::<Input<'_>, Input<'static>>(input) });
         }
         for value in &node.outputs {
-            let bytes: &mut [u8] = match self.plan.place(*value) {
+            let bytes: &mut [u8] = match plan.place(*value) {
                 // SAFETY: as above.
                 Some(place) => unsafe { std::slice::from_raw_parts_mut(self.pointer_mut(place), place.bytes) },
                 None => &mut [],
@@ -136,16 +134,16 @@ impl Backend for CpuBackend {
 
     fn prepare(&mut self, graph: &Graph, plan: &Plan) -> Result<()> {
         for step in &plan.prologue {
-            self.run_packed(graph, step, true)?;
+            self.run_packed(graph, plan, step, true)?;
         }
         for step in plan.steps.iter().filter(|step| step.packed_once) {
-            self.pack(graph, step);
+            self.pack(graph, plan, step);
         }
         Ok(())
     }
 
-    fn run_step(&mut self, graph: &Graph, _: &Plan, step: &Step) -> Result<()> {
-        self.run_packed(graph, step, !step.packed_once)
+    fn run_step(&mut self, graph: &Graph, plan: &Plan, step: &Step) -> Result<()> {
+        self.run_packed(graph, plan, step, !step.packed_once)
     }
 
     fn device(&self) -> Device {

@@ -1,6 +1,7 @@
 //! Runs steps on a GPU: one arena, every launch bound once, the whole plan captured as one CUDA graph and replayed.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use cudarc::driver::CudaGraph;
@@ -23,6 +24,8 @@ pub(super) struct CudaBackend {
     persistent_bytes: usize,
     /// Host copies of places, made when they are read and dropped when anything runs or is written.
     mirrors: HashMap<(bool, usize, usize), OnceLock<AlignedBytes>>,
+    /// Some of them have been made: most runs have none to drop.
+    mirrored: AtomicBool,
     /// What the device copies inputs from.
     staging: HashMap<(usize, usize), PinnedBuffer>,
     /// Something that reads the staging may be on the stream.
@@ -53,6 +56,7 @@ impl CudaBackend {
             captured: None,
             bound: HashMap::new(),
             mirrors: mirrors.map(|place| (key(place), OnceLock::new())).collect(),
+            mirrored: AtomicBool::new(false),
             staging: HashMap::new(),
             in_flight: false,
             persistent_bytes: plan.persistent_bytes,
@@ -120,7 +124,9 @@ impl CudaBackend {
     }
 
     fn forget_mirrors(&mut self) {
-        self.mirrors.values_mut().for_each(|mirror| drop(mirror.take()));
+        if std::mem::take(self.mirrored.get_mut()) {
+            self.mirrors.values_mut().for_each(|mirror| drop(mirror.take()));
+        }
     }
 }
 
@@ -155,6 +161,7 @@ impl Backend for CudaBackend {
             self.memory.read(self.offset(place), &mut bytes)?;
             // Another thread may have been first; both read the same.
             let _ = mirror.set(bytes);
+            self.mirrored.store(true, Ordering::Relaxed);
         }
         Ok(mirror.get().map_or(&[], |bytes| &bytes[..]))
     }
