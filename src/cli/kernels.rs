@@ -54,7 +54,7 @@ fn run_compile(arguments: &Compile) -> Outcome {
         let compiler = Compiler::new(architecture, sources, KernelCache::from_environment(), Bundle::empty());
         let before = bundle.len();
         for precision in Precision::ALL {
-            for module in catalogue(&Target::typical(architecture, precision))?.modules.keys() {
+            for module in catalogue(&Target::typical(architecture, precision))?.keys() {
                 bundle.add(&compiler, module)?;
             }
         }

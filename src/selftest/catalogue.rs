@@ -1,6 +1,6 @@
 //! Every kernel that the networks launch, listed without a GPU.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::Result;
 use crate::detector::{self, Detector, DetectorConfig, TrainingOptions};
@@ -11,40 +11,25 @@ use crate::tensor::TensorType;
 use crate::train::{Clip, Optimizer, append_optimizer};
 use crate::twitch::{TwitchConfig, TwitchEstimator, TwitchNetwork};
 
-/// What the networks launch on a GPU.
-#[derive(Clone, Debug, Default)]
-pub struct Catalogue {
-    /// Modules, with the kernels launched from them and their threads a block.
-    pub modules: BTreeMap<Module, BTreeMap<String, u32>>,
-    /// Why some nodes cannot run there: ops without a kernel.
-    pub missing: BTreeSet<String>,
-}
-
 /// Modules with the kernels (and their threads a block) launched from them by both networks in both presets, inference and training, on `target`; and every
 /// other source without constants, so that none is left out.
-pub fn catalogue(target: &Target) -> Result<Catalogue> {
-    let mut found = Catalogue::default();
+pub fn catalogue(target: &Target) -> Result<BTreeMap<Module, BTreeMap<String, u32>>> {
+    let mut found: BTreeMap<Module, BTreeMap<String, u32>> = BTreeMap::new();
     for graph in network_graphs()? {
         let types = |values: &[Value]| -> Vec<TensorType> { values.iter().map(|v| graph.ty(*v).clone()).collect() };
         for node in graph.nodes().iter().filter(|node| !node.op.is_view()) {
             let (inputs, outputs) = (types(&node.inputs), types(&node.outputs));
             let needed = vec![true; outputs.len()];
             let types = Types { inputs: &inputs, outputs: &outputs, needed: &needed };
-            let work = match node.op.cuda(target, &types) {
-                Ok(work) => work,
-                Err(error) => {
-                    found.missing.insert(error.to_string());
-                    continue;
-                }
-            };
+            let work = node.op.cuda(target, &types).map_err(|error| error.inside(&node.name))?;
             for launch in work.launches() {
-                found.modules.entry(launch.module.clone()).or_default().insert(launch.kernel.clone(), launch.block);
+                found.entry(launch.module.clone()).or_default().insert(launch.kernel.clone(), launch.block);
             }
         }
     }
     for source in SOURCES.iter().filter_map(|(name, _)| name.strip_suffix(".cu")) {
-        if !found.modules.keys().any(|module| module.source == source) {
-            found.modules.insert(Module { source, constants: Vec::new() }, BTreeMap::new());
+        if !found.keys().any(|module| module.source == source) {
+            found.insert(Module { source, constants: Vec::new() }, BTreeMap::new());
         }
     }
     Ok(found)

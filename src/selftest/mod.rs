@@ -8,7 +8,7 @@ mod suite;
 
 use std::time::Instant;
 
-pub use catalogue::{Catalogue, catalogue};
+pub use catalogue::catalogue;
 pub use primitives::{Primitive, PrimitiveProblem};
 pub use suite::{Family, families};
 

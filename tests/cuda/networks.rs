@@ -2,7 +2,6 @@
 //! same bits come every time.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sarcomere::device::cpu::Isa;
 use sarcomere::device::{Cpu, Device};
@@ -66,28 +65,16 @@ fn trains_as_the_processor<T: Task>(emulator: &Emulator, make: impl Fn(&Device) 
     Ok(())
 }
 
-/// A network with an op that has no kernel yet is a counted skip.
-fn unless_a_kernel_is_missing(result: Result<()>) -> Result<()> {
-    match result {
-        Err(error) if error.to_string().contains("has no CUDA kernel") => {
-            static SKIPPED: AtomicUsize = AtomicUsize::new(0);
-            println!("SKIP: {} networks so far: {error}", SKIPPED.fetch_add(1, Ordering::Relaxed) + 1);
-            Ok(())
-        }
-        result => result,
-    }
-}
-
 #[test]
 fn the_detector_trains_as_on_the_processor() -> Result<()> {
     let Some(emulator) = emulator() else { return Ok(()) };
     let make = |device: &Device| DetectorTask::new(device, toy::detector_run());
-    unless_a_kernel_is_missing(trains_as_the_processor(emulator, make))
+    trains_as_the_processor(emulator, make)
 }
 
 #[test]
 fn the_twitch_estimator_trains_as_on_the_processor() -> Result<()> {
     let Some(emulator) = emulator() else { return Ok(()) };
     let make = |device: &Device| TwitchTask::new(device, toy::twitch_run(), None);
-    unless_a_kernel_is_missing(trains_as_the_processor(emulator, make))
+    trains_as_the_processor(emulator, make)
 }

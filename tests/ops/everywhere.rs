@@ -1,8 +1,6 @@
 //! Problems on every executor of the machine: the processor by instruction set and thread count, and a GPU, emulated by the
 //! stand-ins for driver and compiler: in several schedules, under checks, and in every precision.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use sarcomere::Result;
 use sarcomere::ops::problem::{Problem, Setting, check_on, processors};
 
@@ -18,17 +16,7 @@ pub fn settings(seed: u64) -> Vec<Setting<'static>> {
 
 /// Checks a problem everywhere.
 pub fn check_everywhere<P: Problem>(problem: &P, seed: u64) -> Result<()> {
-    match check_on(problem, seed, &settings(seed)) {
-        Err(error) if error.to_string().contains("has no CUDA kernel") => {
-            static SKIPPED: AtomicUsize = AtomicUsize::new(0);
-            println!(
-                "SKIP: {} problems so far without a CUDA kernel: {error}",
-                SKIPPED.fetch_add(1, Ordering::Relaxed) + 1
-            );
-            Ok(())
-        }
-        result => result.map_err(explain),
-    }
+    check_on(problem, seed, &settings(seed)).map_err(explain)
 }
 
 #[cfg(feature = "cuda")]
