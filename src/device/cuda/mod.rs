@@ -2,6 +2,7 @@
 //! compiler found at run time, kernels compiled for the architecture at hand and cached on disk, one gate for launches.
 
 mod divisor;
+mod target;
 mod work;
 
 #[cfg(feature = "cuda")]
@@ -22,7 +23,8 @@ mod sources;
 
 pub use divisor::Divisor;
 pub use sources::{SOURCES, Sources};
-pub use work::{Architecture, Arg, Launch, Module, Precision, Target, Task, Types, Work};
+pub use target::{Architecture, Precision, Target};
+pub use work::{Arg, Launch, Module, Task, Types, Work};
 
 #[cfg(feature = "cuda")]
 pub use self::{
