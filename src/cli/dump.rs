@@ -2,11 +2,10 @@
 
 use clap::{Args, ValueEnum};
 use sarcomere::Error;
-use sarcomere::detector::{self, Detector, DetectorConfig, TrainingOptions};
-use sarcomere::graph::{Dump, Graph, Value};
-use sarcomere::nn;
-use sarcomere::train::{Clip, DetectorRun, Optimizer, TwitchRun, append_optimizer};
-use sarcomere::twitch::{TwitchConfig, TwitchEstimator, TwitchNetwork};
+use sarcomere::detector::{Detector, DetectorConfig};
+use sarcomere::graph::Dump;
+use sarcomere::train::{Clip, DetectorRun, TwitchRun, detector_step, twitch_step};
+use sarcomere::twitch::{TwitchConfig, TwitchEstimator};
 
 use super::console::print;
 use super::{Common, Outcome};
@@ -54,20 +53,14 @@ pub fn run(arguments: &Arguments) -> Outcome {
             (graph, targets)
         }
         (Network::Detector, true) => {
-            let mut g = Graph::new();
             let config = DetectorConfig::preset(&arguments.preset)?;
-            let values = detector::training(&mut g, &config, arguments.batch, TrainingOptions::default())?;
             let run = if arguments.preset == "paper" { DetectorRun::paper(1) } else { DetectorRun::lite(1) };
-            with_optimizer(g, values.total, &run.optimizer, run.clip_norm)?
+            detector_step(&config, arguments.batch, &run.optimizer, Clip::Global(run.clip_norm))?
         }
         (Network::Twitch, true) => {
-            let mut g = Graph::new();
             let config = TwitchConfig::preset(&arguments.preset)?;
-            let network = TwitchNetwork::build(&mut g, &config, arguments.batch, 40, true)?;
-            let target = g.input("target", g.ty(network.signal).clone())?;
-            let loss = g.amplitude_mse_loss(network.signal, target, network.counts())?;
             let run = if arguments.preset == "paper" { TwitchRun::paper(1) } else { TwitchRun::lite(1) };
-            with_optimizer(g, loss, &run.optimizer, run.clip_norm)?
+            twitch_step(&config, arguments.batch, 40, &run.optimizer, Clip::Global(run.clip_norm))?
         }
     };
     let dump = Dump::new(&graph, &targets, &device)?;
@@ -77,17 +70,4 @@ pub fn run(arguments: &Arguments) -> Outcome {
         print(dump.text().trim_end());
     }
     Ok(())
-}
-
-/// As a training run of that preset has it.
-fn with_optimizer(
-    mut g: Graph,
-    loss: Value,
-    optimizer: &Optimizer,
-    norm: f32,
-) -> sarcomere::Result<(Graph, Vec<Value>)> {
-    let trained = nn::trainable(&g);
-    let optimizer = append_optimizer(&mut g, loss, &trained, optimizer, Clip::Global(norm))?;
-    let targets = [&[loss][..], &optimizer.updates].concat();
-    Ok((g, targets))
 }

@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 
 use crate::Result;
-use crate::detector::{self, Detector, DetectorConfig, TrainingOptions};
+use crate::detector::{Detector, DetectorConfig};
 use crate::device::cuda::{Module, SOURCES, Target, Types};
 use crate::graph::{Graph, Value};
-use crate::nn;
 use crate::tensor::TensorType;
-use crate::train::{Clip, Optimizer, append_optimizer};
-use crate::twitch::{TwitchConfig, TwitchEstimator, TwitchNetwork};
+use crate::train::{Clip, Optimizer, detector_step, twitch_step};
+use crate::twitch::{TwitchConfig, TwitchEstimator};
 
-/// Modules with the kernels (and their threads a block) launched from them by both networks in both presets, inference and training, on `target`; and every
-/// other source without constants, so that none is left out.
+/// Modules with the kernels (and their threads a block) launched from them by both networks in both presets, inference and
+/// training, on `target`; and every other source without constants, so that none is left out.
 pub fn catalogue(target: &Target) -> Result<BTreeMap<Module, BTreeMap<String, u32>>> {
     let mut found: BTreeMap<Module, BTreeMap<String, u32>> = BTreeMap::new();
     for graph in network_graphs()? {
@@ -43,30 +42,10 @@ fn network_graphs() -> Result<Vec<Graph>> {
     {
         graphs.push(Detector::graph(&detector)?.0);
         graphs.push(TwitchEstimator::graph(&twitch)?.0);
-        let mut g = Graph::new();
-        let total = detector::training(&mut g, &detector, 2, TrainingOptions::default())?.total;
-        let trained = nn::trainable(&g);
-        append_optimizer(
-            &mut g,
-            total,
-            &trained,
-            &Optimizer::Sgd { momentum: 0.9, decay: 1e-4 },
-            Clip::PerTensor(5.0),
-        )?;
-        graphs.push(g);
-        let mut g = Graph::new();
-        let network = TwitchNetwork::build(&mut g, &twitch, 2, 8, true)?;
-        let target = g.input("target", g.ty(network.signal).clone())?;
-        let loss = g.amplitude_mse_loss(network.signal, target, network.counts())?;
-        let trained = nn::trainable(&g);
-        append_optimizer(
-            &mut g,
-            loss,
-            &trained,
-            &Optimizer::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 1e-4 },
-            Clip::Global(1.0),
-        )?;
-        graphs.push(g);
+        let sgd = Optimizer::Sgd { momentum: 0.9, decay: 1e-4 };
+        graphs.push(detector_step(&detector, 2, &sgd, Clip::PerTensor(5.0))?.0);
+        let adam = Optimizer::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 1e-4 };
+        graphs.push(twitch_step(&twitch, 2, 8, &adam, Clip::Global(1.0))?.0);
     }
     Ok(graphs)
 }

@@ -3,6 +3,7 @@
 pub mod checkpoint;
 pub mod data;
 mod detector;
+mod graphs;
 mod optimizer;
 mod run;
 mod schedule;
@@ -10,6 +11,7 @@ mod step;
 mod twitch;
 
 pub use detector::{DetectorRun, DetectorTask};
+pub use graphs::{detector_step, twitch_step};
 pub use optimizer::{Clip, Optimizer, OptimizerValues, append_optimizer};
 pub use run::{Figures, Progress, RunOptions, Task, run};
 pub use schedule::Schedule;
