@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use sarcomere::evaluate::{CHANCE, LEAST_SQUARES, MASK_MEAN, NETWORK, TestSet, evaluate};
-use sarcomere::metrics::{CellReport, Statistic};
+use sarcomere::evaluate::{CHANCE, LEAST_SQUARES, MASK_MEAN, NETWORK, STICA, TestSet, evaluate};
+use sarcomere::metrics::{CellReport, Statistic, Stica};
 use sarcomere::muscle::{Noise, TestCell};
 use sarcomere::tensor::write_beside;
 use sarcomere::{Error, Identifier, Result};
@@ -32,6 +32,9 @@ pub struct Arguments {
     /// Seed of the recordings
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Leave out the blind rival, independent components (stICA), which takes most of the time
+    #[arg(long)]
+    no_stica: bool,
     /// Also write all figures (JSON) to this file
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -57,6 +60,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
         cells: noises.iter().flat_map(cells).collect(),
         recordings: arguments.recordings,
         seed: arguments.seed,
+        stica: (!arguments.no_stica).then(Stica::default),
     };
     if let Some(path) = &arguments.out {
         // An hour's figures must not be lost to a wrong path.
@@ -102,15 +106,12 @@ fn table(reports: &[CellReport]) {
     print("                   detection        masks            agreement, territories given            end to end");
     print("preset  MUs SNR    recall precis.   precis. recall   network  least sq.  mean   chance    agreement yield");
     for cell in reports {
-        let snr = cell.snr_db.map_or("inf".to_owned(), |db| format!("{db:.0}"));
         let detection = cell.detection.clone().unwrap_or_default();
         let given = |method: &str| cell.given_territories.get(method).and_then(|report| report.rate_of_agreement);
         let end = cell.end_to_end.get(NETWORK).cloned().unwrap_or_default();
         print(&format!(
-            "{:<7} {:>3} {:>3}    {}  {}     {}   {}    {}    {}      {}  {}      {}    {}",
-            cell.preset,
-            cell.units,
-            snr,
+            "{}    {}  {}     {}   {}    {}    {}      {}  {}      {}    {}",
+            place(cell),
             figure(detection.recall),
             figure(detection.precision),
             figure(detection.segmentation_precision),
@@ -123,6 +124,28 @@ fn table(reports: &[CellReport]) {
             figure(end.yield_),
         ));
     }
+    print("");
+    print("                   stICA detection  agreement end to end, found units    yield");
+    print("preset  MUs SNR    recall precis.   network  least sq.  mean   stICA     network  least sq.  mean   stICA");
+    for cell in reports {
+        let blind = cell.rival_detection.get(STICA).cloned().unwrap_or_default();
+        let end = |method: &str| cell.end_to_end.get(method).cloned().unwrap_or_default();
+        let all = [NETWORK, LEAST_SQUARES, MASK_MEAN, STICA].map(end);
+        let [a, b, c, d] = all.each_ref().map(|end| figure(end.detected.rate_of_agreement));
+        let [e, f, g, h] = all.each_ref().map(|end| figure(end.yield_));
+        print(&format!(
+            "{}    {}  {}     {a}    {b}      {c}  {d}     {e}    {f}      {g}  {h}",
+            place(cell),
+            figure(blind.recall),
+            figure(blind.precision)
+        ));
+    }
+}
+
+/// Which cell a line is about.
+fn place(cell: &CellReport) -> String {
+    let snr = cell.snr_db.map_or("inf".to_owned(), |db| format!("{db:.0}"));
+    format!("{:<7} {:>3} {snr:>3}", cell.preset, cell.units)
 }
 
 fn figure(value: Option<Statistic>) -> String {

@@ -4,23 +4,29 @@ use super::for_each_recording;
 use crate::Result;
 use crate::detector::{DetectedUnit, Detector};
 use crate::metrics::{Cell, CellReport, Detection, Masks, detect};
-use crate::muscle::{SimulatedRecording, SimulatorConfig, Split, TestCell};
+use crate::muscle::{SimulatedRecording, SimulatorConfig, Split, TestCell, Truth};
 
 /// Scores detected units against a recording's truth, adds the result to a cell and returns it.
 pub fn add_detection(cell: &mut Cell, units: &[DetectedUnit], recording: &SimulatedRecording) -> Result<Detection> {
-    let truth = &recording.truth;
-    let predicted: Vec<u8> = units.iter().flat_map(|unit| unit.mask.iter().copied()).collect();
-    let scores: Vec<f32> = units.iter().map(|unit| unit.score).collect();
-    let true_masks = truth.masks();
-    let found = detect(
+    let found = matched(units.iter().map(|unit| (&unit.mask[..], unit.score)), &recording.truth)?;
+    cell.add_detection(found.clone(), &diameters_mm(&recording.truth))?;
+    Ok(found)
+}
+
+/// Scores territories with their scores against a recording's truth.
+pub(super) fn matched<'a>(units: impl Iterator<Item = (&'a [u8], f32)>, truth: &Truth) -> Result<Detection> {
+    let (masks, scores): (Vec<&[u8]>, Vec<f32>) = units.unzip();
+    let (predicted, true_masks) = (masks.concat(), truth.masks());
+    detect(
         Masks::new(&predicted, truth.height, truth.width)?,
         &scores,
         Masks::new(&true_masks, truth.height, truth.width)?,
         f64::from(truth.mm_per_pixel),
-    )?;
-    let diameters: Vec<f32> = truth.units.iter().map(|unit| unit.territory.diameter_mm).collect();
-    cell.add_detection(found.clone(), &diameters)?;
-    Ok(found)
+    )
+}
+
+pub(super) fn diameters_mm(truth: &Truth) -> Vec<f32> {
+    truth.units.iter().map(|unit| unit.territory.diameter_mm).collect()
 }
 
 /// Runs the detector on `recordings` recordings of a cell of one split.

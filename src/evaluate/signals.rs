@@ -1,8 +1,9 @@
 //! Twitch trains, with the true territories given and with detected ones, beside estimates that need no training.
 
+use super::detection::{diameters_mm, matched};
 use super::for_each_recording;
 use crate::Result;
-use crate::metrics::{self, Cell, CellReport, Detection, Masks, SignalScore, baselines};
+use crate::metrics::{self, Cell, CellReport, Detection, Masks, SignalScore, Stica, baselines};
 use crate::muscle::{SimulatedRecording, SimulatorConfig, Split, TestCell, Truth};
 use crate::twitch::TwitchEstimator;
 
@@ -14,6 +15,8 @@ pub const LEAST_SQUARES: &str = "least squares";
 pub const MASK_MEAN: &str = "mask mean";
 /// The true signal of another unit of the same recording, in reports.
 pub const CHANCE: &str = "chance";
+/// Independent components, which find territories and signals at once, in reports.
+pub const STICA: &str = "stICA";
 
 /// Scores of estimated signals `[units][T]`, one for each true unit.
 pub fn score_all(signals: &[Vec<f32>], truth: &Truth) -> Result<Vec<SignalScore>> {
@@ -71,13 +74,29 @@ pub fn add_end_to_end(
         (LEAST_SQUARES, baselines::least_squares(&recording.velocity, planes)?),
     ];
     for (method, signals) in methods {
-        let scores = truth.units.iter().enumerate().map(|(index, unit)| {
-            let signal = detection.found_by(index).and_then(|prediction| signals.get(prediction));
-            signal.map(|signal| score(signal, truth, unit)).transpose()
-        });
-        cell.add_end_to_end(method, scores.collect::<Result<_>>()?);
+        let signals: Vec<&[f32]> = signals.iter().map(Vec::as_slice).collect();
+        cell.add_end_to_end(method, score_found(&signals, detection, truth)?);
     }
     Ok(())
+}
+
+/// Adds what independent components find in a recording: territories of their own, and the signals that go with them.
+pub fn add_blind(cell: &mut Cell, stica: &Stica, recording: &SimulatedRecording) -> Result<()> {
+    let truth = &recording.truth;
+    let units = stica.separate(&recording.velocity, truth.height, truth.width)?;
+    let detection = matched(units.iter().map(|unit| (&unit.mask[..], unit.score)), truth)?;
+    let signals: Vec<&[f32]> = units.iter().map(|unit| &unit.signal[..]).collect();
+    cell.add_end_to_end(STICA, score_found(&signals, &detection, truth)?);
+    cell.add_rival_detection(STICA, detection, &diameters_mm(truth))
+}
+
+/// For each true unit the score of the signal from the territory that found it, if one did.
+fn score_found(signals: &[&[f32]], detection: &Detection, truth: &Truth) -> Result<Vec<Option<SignalScore>>> {
+    let of = |(index, unit)| {
+        let signal = detection.found_by(index).and_then(|prediction| signals.get(prediction));
+        signal.map(|signal| score(signal, truth, unit)).transpose()
+    };
+    truth.units.iter().enumerate().map(of).collect()
 }
 
 /// Runs the twitch estimator with true territories on `recordings` recordings of a cell of one split.

@@ -1,9 +1,9 @@
 //! Both networks over a whole test set.
 
-use super::{NETWORK, add_detection, add_end_to_end, add_given, for_each_recording};
+use super::{NETWORK, add_blind, add_detection, add_end_to_end, add_given, for_each_recording};
 use crate::Result;
 use crate::detector::Detector;
-use crate::metrics::{Cell, CellReport, common_lag};
+use crate::metrics::{Cell, CellReport, Stica, common_lag};
 use crate::muscle::{Noise, SimulatorConfig, Split, TestCell};
 use crate::twitch::TwitchEstimator;
 
@@ -18,6 +18,8 @@ pub struct TestSet {
     pub recordings: u32,
     /// Seed of the recordings.
     pub seed: u64,
+    /// Independent components as a further rival; it takes longer than all the rest.
+    pub stica: Option<Stica>,
 }
 
 /// Runs both networks (and the rivals that need no training) over a test set. `progress` is told the recordings done.
@@ -46,6 +48,9 @@ pub fn evaluate(
                 let detection = add_detection(&mut cell, &units, recording)?;
                 let masks: Vec<&[u8]> = units.iter().map(|unit| &unit.mask[..]).collect();
                 add_end_to_end(&mut cell, estimator, recording, (standardised, deviation), &masks, &detection)?;
+                if let Some(stica) = &set.stica {
+                    add_blind(&mut cell, stica, recording)?;
+                }
                 done += 1;
                 progress(done);
                 Ok(())

@@ -139,35 +139,31 @@ pub struct CellReport {
     pub lag_ms: Option<f64>,
     /// Detection and segmentation; none if no recording was scored for it.
     pub detection: Option<DetectionReport>,
+    /// Detection and segmentation by rivals that find territories themselves, by method.
+    #[serde(default)]
+    pub rival_detection: BTreeMap<String, DetectionReport>,
     /// Signals with the true territories given, by method.
     pub given_territories: BTreeMap<String, SignalReport>,
     /// Signals with detected territories, by method.
     pub end_to_end: BTreeMap<String, EndToEndReport>,
 }
 
-/// Gathers the recordings of one cell.
-#[derive(Clone, Debug, Default)]
-pub struct Cell {
-    preset: String,
-    units: u32,
-    snr_db: Option<f32>,
-    detections: Vec<Detection>,
+/// Detections of the recordings of a cell by one method.
+#[derive(Clone, Debug)]
+struct Detections {
+    list: Vec<Detection>,
     bins: Vec<DiameterBin>,
-    given: BTreeMap<String, Vec<Vec<SignalScore>>>,
-    end_to_end: BTreeMap<String, Vec<Vec<Option<SignalScore>>>>,
 }
 
-impl Cell {
-    /// An empty cell.
-    pub fn new(preset: impl Into<String>, units: u32, snr_db: Option<f32>) -> Self {
+impl Default for Detections {
+    fn default() -> Self {
         let bin = |edges: &[f64]| DiameterBin { min_mm: edges[0], max_mm: edges[1], found: 0, all: 0 };
-        let bins = DiameterBin::EDGES_MM.windows(2).map(bin).collect();
-        Self { preset: preset.into(), units, snr_db, bins, ..Self::default() }
+        Self { list: Vec::new(), bins: DiameterBin::EDGES_MM.windows(2).map(bin).collect() }
     }
+}
 
-    /// Adds the detection of one recording. `diameters_mm` are those of its true MUs; those outside all bins count in none.
-    /// Fails if their number is not that of the true masks.
-    pub fn add_detection(&mut self, detection: Detection, diameters_mm: &[f32]) -> Result<()> {
+impl Detections {
+    fn add(&mut self, detection: Detection, diameters_mm: &[f32]) -> Result<()> {
         if diameters_mm.len() != detection.truths {
             let message = format!("has {} values for {} true masks", diameters_mm.len(), detection.truths);
             return Err(Error::value("diameters_mm", message));
@@ -180,8 +176,57 @@ impl Cell {
                 bin.found += usize::from(inside && detection.found_by(truth).is_some());
             }
         }
-        self.detections.push(detection);
+        self.list.push(detection);
         Ok(())
+    }
+
+    fn report(&self) -> DetectionReport {
+        let over_pairs = |value: fn(&Pair) -> f64| {
+            Statistic::of(self.list.iter().map(|d| mean_of(d.pairs.iter().map(|pair| Some(value(pair))))))
+        };
+        DetectionReport {
+            precision: Statistic::of(self.list.iter().map(Detection::precision)),
+            without_prediction: self.list.iter().filter(|d| d.predictions == 0).count(),
+            recall: Statistic::of(self.list.iter().map(Detection::recall)),
+            iou: over_pairs(|pair| pair.iou),
+            segmentation_precision: over_pairs(|pair| pair.segmentation_precision),
+            segmentation_recall: over_pairs(|pair| pair.segmentation_recall),
+            dice: over_pairs(|pair| pair.dice),
+            centre_error_mm: over_pairs(|pair| pair.centre_error_mm),
+            diameter_error_mm: over_pairs(|pair| pair.diameter_difference_mm.abs()),
+            diameter_bias_mm: over_pairs(|pair| pair.diameter_difference_mm),
+            recall_by_diameter: self.bins.clone(),
+        }
+    }
+}
+
+/// Gathers the recordings of one cell.
+#[derive(Clone, Debug, Default)]
+pub struct Cell {
+    preset: String,
+    units: u32,
+    snr_db: Option<f32>,
+    detections: Detections,
+    rivals: BTreeMap<String, Detections>,
+    given: BTreeMap<String, Vec<Vec<SignalScore>>>,
+    end_to_end: BTreeMap<String, Vec<Vec<Option<SignalScore>>>>,
+}
+
+impl Cell {
+    /// An empty cell.
+    pub fn new(preset: impl Into<String>, units: u32, snr_db: Option<f32>) -> Self {
+        Self { preset: preset.into(), units, snr_db, ..Self::default() }
+    }
+
+    /// Adds the detection of one recording. `diameters_mm` are those of its true MUs; those outside all bins count in none.
+    /// Fails if their number is not that of the true masks.
+    pub fn add_detection(&mut self, detection: Detection, diameters_mm: &[f32]) -> Result<()> {
+        self.detections.add(detection, diameters_mm)
+    }
+
+    /// The same for a rival that finds territories itself.
+    pub fn add_rival_detection(&mut self, method: &str, detection: Detection, diameters_mm: &[f32]) -> Result<()> {
+        self.rivals.entry(method.to_string()).or_default().add(detection, diameters_mm)
     }
 
     /// Adds one recording's signals by a method that was given the true territories; one score for each true MU.
@@ -211,34 +256,16 @@ impl Cell {
             preset: self.preset.clone(),
             units: self.units,
             snr_db: self.snr_db,
-            recordings: counts.chain([self.detections.len()]).max().unwrap_or(0),
+            recordings: counts.chain([self.detections.list.len()]).max().unwrap_or(0),
             lag_ms: lag_samples.map(|lag| 1e3 * lag / fs_hz),
-            detection: (!self.detections.is_empty()).then(|| self.detection_report()),
+            detection: (!self.detections.list.is_empty()).then(|| self.detections.report()),
+            rival_detection: self.rivals.iter().map(|(name, found)| (name.clone(), found.report())).collect(),
             given_territories: self.given.iter().map(|(name, scores)| (name.clone(), signals(scores))).collect(),
             end_to_end: self
                 .end_to_end
                 .iter()
                 .map(|(name, scores)| (name.clone(), end_to_end_report(scores, lag_samples)))
                 .collect(),
-        }
-    }
-
-    fn detection_report(&self) -> DetectionReport {
-        let over_pairs = |value: fn(&Pair) -> f64| {
-            Statistic::of(self.detections.iter().map(|d| mean_of(d.pairs.iter().map(|pair| Some(value(pair))))))
-        };
-        DetectionReport {
-            precision: Statistic::of(self.detections.iter().map(Detection::precision)),
-            without_prediction: self.detections.iter().filter(|d| d.predictions == 0).count(),
-            recall: Statistic::of(self.detections.iter().map(Detection::recall)),
-            iou: over_pairs(|pair| pair.iou),
-            segmentation_precision: over_pairs(|pair| pair.segmentation_precision),
-            segmentation_recall: over_pairs(|pair| pair.segmentation_recall),
-            dice: over_pairs(|pair| pair.dice),
-            centre_error_mm: over_pairs(|pair| pair.centre_error_mm),
-            diameter_error_mm: over_pairs(|pair| pair.diameter_difference_mm.abs()),
-            diameter_bias_mm: over_pairs(|pair| pair.diameter_difference_mm),
-            recall_by_diameter: self.bins.clone(),
         }
     }
 }

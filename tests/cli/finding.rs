@@ -164,3 +164,31 @@ fn weights_that_are_not_what_they_should_be() {
     run("--detector", &folder.path().join("s/paper-0000.safetensors")).refused(&["paper-0000.safetensors"]);
     assert!(!folder.path().join("r").exists(), "nothing is left behind");
 }
+
+#[test]
+fn figures_of_the_networks_stand_beside_all_rivals() {
+    let folder = Folder::new("evaluate");
+    let cell = ["evaluate", "--presets", "paper", "--units", "5", "--snr", "20", "--recordings", "2"];
+    let run = folder.run(&[&cell[..], &["--out", "figures.json"]].concat()).good();
+    let lines: Vec<String> = run.out().lines().filter(|l| l.starts_with("paper")).map(str::to_owned).collect();
+    assert_eq!(lines.len(), 2, "two lines for each cell: {}", run.out());
+    assert!(lines.iter().all(|line| !line.contains(" - ")), "every figure is there: {}", run.out());
+    let figures = json(&folder.path().join("figures.json"));
+    let cell_of = |figures: &serde_json::Value| figures["cells"][0].clone();
+    let figures = cell_of(&figures);
+    for rival in ["network", "least squares", "mask mean", "chance"] {
+        assert!(figures["given_territories"][rival]["rate_of_agreement"]["mean"].is_number(), "{rival}: {figures}");
+    }
+    // Independent components find most of five units in little noise, by themselves: far from chance (0.2).
+    assert!(figures["rival_detection"]["stICA"]["recall"]["mean"].as_f64().unwrap() >= 0.5, "{figures}");
+    assert!(figures["rival_detection"]["stICA"]["dice"]["mean"].as_f64().unwrap() > 0.66, "IoU 0.5 is Dice 0.67");
+    let blind = &figures["end_to_end"]["stICA"];
+    assert!(blind["detected"]["rate_of_agreement"]["mean"].as_f64().unwrap() >= 0.7, "{blind}");
+    assert!(blind["yield"]["mean"].is_number() && figures["end_to_end"]["network"]["yield"]["mean"].is_number());
+
+    let run = folder.run(&[&cell[..], &["--no-stica", "--json"]].concat()).good();
+    let quick = cell_of(&serde_json::from_str(&run.out()).unwrap());
+    assert_eq!(quick["rival_detection"], serde_json::json!({}));
+    assert!(quick["end_to_end"]["stICA"].is_null());
+    assert_eq!(quick["detection"], figures["detection"], "the other figures are the same");
+}
