@@ -142,7 +142,10 @@ fn runs_that_cannot_be_are_refused() {
     refused(&|run| run.phases[0].frozen.push("resnet".into()), "phases.frozen: expected how a variable's name begins");
     refused(&|run| run.phases[1].frozen.push(String::new()), "phases.frozen: leaves nothing to train");
     refused(&|run| run.phases[0].data.presets.clear(), "data.presets: needs at least one preset");
-    refused(&|run| run.network.frames = 200, "network: reads recordings of [200, 64, 64]");
+    refused(
+        &|run| run.network.frames = 200,
+        "detector.frames: expected 400, the frames of the recordings it is to read, got 200",
+    );
 }
 
 /// A detector whose validation scores are given.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::{Args, ValueEnum};
 use sarcomere::detector::{self, Detector};
 use sarcomere::device::Device;
+use sarcomere::identify::{built_in_detector, detector_for_windows};
 use sarcomere::nn::Weights;
 use sarcomere::train::{DetectorRun, DetectorTask, Progress as Report, RunOptions, Task, TwitchRun, TwitchTask};
 use sarcomere::twitch;
@@ -116,8 +117,8 @@ pub fn run(arguments: &Arguments) -> Outcome {
 
 fn load_detector(arguments: &Arguments, device: &Device) -> Result<Detector> {
     match &arguments.detector {
-        Some(path) => Detector::from_weights(device, &Weights::read(path, detector::KIND)?),
-        None => Detector::from_weights(device, &sarcomere::identify::built_in_detector()?),
+        Some(path) => detector_for_windows(device, &Weights::read(path, detector::KIND)?),
+        None => detector_for_windows(device, &built_in_detector()?),
     }
 }
 

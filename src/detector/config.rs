@@ -285,6 +285,24 @@ impl DetectorConfig {
         }
     }
 
+    /// [`validate`](Self::validate), and refuses recordings `[T, H, W]` of another size than the network reads; an error names the field.
+    pub fn expect_recordings(&self, [frames, height, width]: [usize; 3]) -> Result<()> {
+        self.validate()?;
+        if self.frames != frames {
+            let message = format!("expected {frames}, the frames of the recordings it is to read, got {}", self.frames);
+            return Err(Error::value("detector.frames", message));
+        }
+        if self.image != [height, width] {
+            let message = format!(
+                "expected {:?}, the pixels of the recordings it is to read, got {:?}",
+                [height, width],
+                self.image
+            );
+            return Err(Error::value("detector.image", message));
+        }
+        Ok(())
+    }
+
     /// Checks the numbers against each other; an error names the field.
     pub fn validate(&self) -> Result<()> {
         let check = |field: &str, ok: bool, message: &str| {

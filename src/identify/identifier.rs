@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use super::resample::GRID;
-use super::windows::{Territory, WindowIdentifier, WindowUnit};
+use super::windows::{Territory, WINDOW, WindowIdentifier, WindowUnit};
 use super::{Identification, Options, Recording, identify};
 use crate::Result;
-use crate::detector::{self, Detector};
+use crate::detector::{self, Detector, DetectorConfig};
 use crate::device::Device;
 use crate::muscle::standardise;
 use crate::nn::Weights;
-use crate::twitch::{self, TwitchEstimator};
+use crate::twitch::{self, TwitchConfig, TwitchEstimator};
 
 /// Weights of the detector that ship with the crate.
 const DETECTOR: &[u8] = include_bytes!("../../weights/detector-lite.safetensors");
@@ -25,6 +25,19 @@ pub fn built_in_detector() -> Result<Weights> {
 /// The twitch estimator's weights that ship with the crate.
 pub fn built_in_twitch() -> Result<Weights> {
     Weights::from_bytes(TWITCH, "built-in twitch weights", twitch::KIND)
+}
+
+/// What the networks are given: windows of recordings, frames and pixels.
+const SEARCHED: [usize; 3] = [WINDOW, GRID, GRID];
+
+/// A detector with the weights of a file, once it is clear that it reads windows.
+///
+/// # Errors
+/// [`Error::File`](crate::Error::File) naming file and field if it reads recordings of another size.
+pub fn detector_for_windows(device: &Device, weights: &Weights) -> Result<Detector> {
+    let config: DetectorConfig = weights.config()?;
+    config.expect_recordings(SEARCHED).map_err(|error| weights.named(error))?;
+    Detector::from_weights(device, weights)
 }
 
 /// Finds motor units in recordings with the two networks.
@@ -54,15 +67,19 @@ impl Identifier {
     pub fn with_weights(device: &Device, detector: Option<&Path>, twitch: Option<&Path>) -> Result<Self> {
         let detector = detector.map_or_else(built_in_detector, |file| Weights::read(file, detector::KIND))?;
         let twitch = twitch.map_or_else(built_in_twitch, |file| Weights::read(file, twitch::KIND))?;
+        let config: TwitchConfig = twitch.config()?;
+        config.expect_recordings(SEARCHED).map_err(|error| twitch.named(error))?;
         Ok(Self {
-            detector: Detector::from_weights(device, &detector)?,
+            detector: detector_for_windows(device, &detector)?,
             twitch: TwitchEstimator::from_weights(device, &twitch)?,
         })
     }
 
-    /// Networks that are loaded already.
-    pub fn from_networks(detector: Detector, twitch: TwitchEstimator) -> Self {
-        Self { detector, twitch }
+    /// Networks that are loaded already. Fails if they read recordings of another size than windows have.
+    pub fn from_networks(detector: Detector, twitch: TwitchEstimator) -> Result<Self> {
+        detector.config().expect_recordings(SEARCHED)?;
+        twitch.config().expect_recordings(SEARCHED)?;
+        Ok(Self { detector, twitch })
     }
 
     /// Finds the motor units of a recording of any size, rate and length (from 0.25 s on).

@@ -15,7 +15,7 @@ pub mod resample;
 mod unit;
 mod windows;
 
-pub use identifier::{Identifier, built_in_detector, built_in_twitch};
+pub use identifier::{Identifier, built_in_detector, built_in_twitch, detector_for_windows};
 pub use link::{Track, link};
 pub use read::{ARRAY_NAMES, DEFAULT_FS_HZ, ReadOptions};
 pub use recording::{FS_RANGE_HZ, MAX_SIDE, MAX_VALUES, MIN_SIDE, PIXEL_RANGE_MM, Recording};

@@ -121,8 +121,7 @@ impl DetectorTask {
         losses.extend(&values.losses);
         let DetectorRun { phases, optimizer, clip_norm, seed, .. } = run.clone();
         let training = TrainingStep::new(device, g, losses, Recipe { phases, optimizer, clip_norm, seed })?;
-        let [height, width] = run.network.image;
-        training.expect_recordings([run.network.frames, height, width])?;
+        run.network.expect_recordings(training.recording_shape())?;
         let validation = Detector::new(device, &run.network)?;
         Ok(Self { training, values, validation, batch, run })
     }

@@ -106,16 +106,6 @@ impl TrainingStep {
         self.shape
     }
 
-    /// Refuses a network that reads recordings of another shape than the simulator's.
-    pub(super) fn expect_recordings(&self, network: [usize; 3]) -> Result<()> {
-        if network != self.shape {
-            let shape = self.shape;
-            let message = format!("reads recordings of {network:?} (T, H, W); expected the simulator's {shape:?}");
-            return Err(Error::value("network", message));
-        }
-        Ok(())
-    }
-
     /// Holds all variables: the network's and the state of the optimizer.
     pub fn executor(&self) -> &Executor {
         &self.executor

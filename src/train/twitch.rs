@@ -135,11 +135,7 @@ impl TwitchTask {
         let training =
             TrainingStep::new(device, g, vec![("loss", loss)], Recipe { phases, optimizer, clip_norm, seed })?;
         let shape = training.recording_shape();
-        let [height, width] = match run.network.front {
-            Front::Unmixed { grid, .. } => grid,
-            Front::Crop { .. } => [shape[1], shape[2]],
-        };
-        training.expect_recordings([run.network.frames, height, width])?;
+        run.network.expect_recordings(shape)?;
         if crops > 0 {
             // They are taken from one recording at a time.
             batch.recordings = vec![0.0; shape.iter().product()];

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ops::recurrent::RecurrentActivation;
+use crate::ops::unmix::{MAX_RADIUS, NoiseWhitening, ProfileUnmix, Refinement, Unmixing};
 use crate::{Error, Result};
 
 /// What the estimator reads, and its convolutions.
@@ -27,6 +28,12 @@ pub enum Front {
         grid: [usize; 2],
         /// Side of the square round a territory's centre whose remaining pixels make the surround signal.
         surround: usize,
+        /// Ridge of the least-squares signals.
+        #[serde(default = "default_ridge")]
+        ridge: f32,
+        /// Singular vectors of the territory's pixels among the signals.
+        #[serde(default = "default_components")]
+        components: usize,
         /// Rounds that refine the least-squares signals ([`crate::ops::unmix::Refinement`]); without any they are read as
         /// they are.
         #[serde(default)]
@@ -34,6 +41,12 @@ pub enum Front {
         /// Cosines that refined signals are made of: of 400 frames at 400 Hz, each adds half a hertz.
         #[serde(default)]
         cosines: usize,
+        /// How refinement measures the noise and whitens it.
+        #[serde(default)]
+        noise: NoiseWhitening,
+        /// What a round of refinement expects of profiles, lags and errors.
+        #[serde(default)]
+        profiles: ProfileUnmix,
         /// Filters.
         width: usize,
         /// Frames of the first convolution's window.
@@ -43,6 +56,26 @@ pub enum Front {
         /// Dilation of each residual convolution.
         dilations: Vec<usize>,
     },
+}
+
+// Files older than a field mean what was then the constant.
+fn default_ridge() -> f32 {
+    Unmixing::RIDGE
+}
+
+fn default_components() -> usize {
+    Unmixing::COMPONENTS
+}
+
+impl Front {
+    /// How the signals that an unmixed front reads are made; none for crops.
+    pub fn unmixing(&self) -> Option<Unmixing> {
+        let Front::Unmixed { surround, ridge, components, rounds, cosines, noise, profiles, .. } = *self else {
+            return None;
+        };
+        let refinement = Refinement { cosines, rounds, noise, round: profiles };
+        Some(Unmixing { surround, ridge, components, refinement: (rounds > 0).then_some(refinement) })
+    }
 }
 
 /// Every number of the twitch estimator.
@@ -93,8 +126,12 @@ impl TwitchConfig {
             front: Front::Unmixed {
                 grid: [64, 64],
                 surround: 16,
+                ridge: Unmixing::RIDGE,
+                components: Unmixing::COMPONENTS,
                 rounds: 2,
                 cosines: 70,
+                noise: NoiseWhitening::default(),
+                profiles: ProfileUnmix::default(),
                 width: 64,
                 kernel: 15,
                 residual_kernel: 9,
@@ -116,6 +153,25 @@ impl TwitchConfig {
         }
     }
 
+    /// [`validate`](Self::validate), and refuses recordings `[T, H, W]` of another size than the network reads; an error names the field. A network that reads
+    /// crops takes any height and width.
+    pub fn expect_recordings(&self, [frames, height, width]: [usize; 3]) -> Result<()> {
+        self.validate()?;
+        if self.frames != frames {
+            let message = format!("expected {frames}, the frames of the recordings it is to read, got {}", self.frames);
+            return Err(Error::value("twitch.frames", message));
+        }
+        match self.front {
+            Front::Unmixed { grid, .. } if grid != [height, width] => {
+                let expected = [height, width];
+                let message =
+                    format!("expected {expected:?}, the pixels of the recordings it is to read, got {grid:?}");
+                Err(Error::value("twitch.front.unmixed.grid", message))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Checks the numbers against each other; an error names the field.
     pub fn validate(&self) -> Result<()> {
         // Far beyond any use: a size from a damaged file must not fill the memory.
@@ -133,10 +189,22 @@ impl TwitchConfig {
                 limits.extend(kernels.iter().flatten().map(|size| ("front.crop.kernels", *size, kernel)));
                 limits.extend(stride.map(|step| ("front.crop.stride", step, kernel)));
             }
-            Front::Unmixed { grid, surround, rounds, cosines, width, kernel: first, residual_kernel, dilations } => {
+            Front::Unmixed {
+                grid,
+                surround,
+                components,
+                rounds,
+                cosines,
+                width,
+                kernel: first,
+                residual_kernel,
+                dilations,
+                ..
+            } => {
                 limits.extend(grid.map(|size| ("front.unmixed.grid", size, side)));
                 limits.extend([
                     ("front.unmixed.surround", *surround, side),
+                    ("front.unmixed.components", *components, Unmixing::MAX_COMPONENTS),
                     ("front.unmixed.width", *width, wide),
                     ("front.unmixed.kernel", *first, frames),
                     ("front.unmixed.residual_kernel", *residual_kernel, frames),
@@ -154,6 +222,29 @@ impl TwitchConfig {
                 return Err(Error::value(format!("twitch.{field}"), message));
             }
         }
-        Ok(())
+        self.front.unmixing().map_or(Ok(()), |unmixing| check_unmixing(&unmixing))
     }
+}
+
+/// Checks the numbers that are not counts; an error names the field.
+fn check_unmixing(unmixing: &Unmixing) -> Result<()> {
+    let check = |field: &str, ok: bool, expected: &str, value: f32| {
+        let message = || format!("expected {expected}, got {value}");
+        if ok { Ok(()) } else { Err(Error::value(format!("twitch.front.unmixed.{field}"), message())) }
+    };
+    let ridge = unmixing.ridge;
+    check("ridge", ridge >= 0.0 && ridge.is_finite(), "a finite number that is not negative", ridge)?;
+    let Some(Refinement { noise, round, .. }) = &unmixing.refinement else { return Ok(()) };
+    let radius = noise.radius;
+    check("noise.radius", radius <= MAX_RADIUS, &format!("0 to {MAX_RADIUS}"), radius as f32)?;
+    check("noise.floor", noise.floor > 0.0 && noise.floor <= 1.0, "more than 0, at most 1", noise.floor)?;
+    let positive = [
+        ("profiles.profile_variance", round.profile_variance),
+        ("profiles.lag_variance", round.lag_variance),
+        ("profiles.mismatch", round.mismatch),
+        ("profiles.ridge", round.ridge),
+    ];
+    positive
+        .into_iter()
+        .try_for_each(|(field, value)| check(field, value > 0.0 && value.is_finite(), "a finite number above 0", value))
 }

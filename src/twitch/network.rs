@@ -8,7 +8,6 @@ use crate::graph::{Graph, Value};
 use crate::nn::{self, After, Norm, Statistics};
 use crate::ops::conv::ConvAttrs;
 use crate::ops::recurrent::{GruAttrs, GruWeights};
-use crate::ops::unmix::Refinement;
 use crate::tensor::TensorType;
 
 /// What the network reads.
@@ -64,13 +63,13 @@ impl TwitchNetwork {
                 let x = crop_front(g, crops, filters, kernels, *stride, norm, &mut stages)?;
                 (TwitchInput::Crops(crops), x, None, None)
             }
-            Front::Unmixed { grid, surround, rounds, cosines, width, kernel, residual_kernel, dilations } => {
+            Front::Unmixed { grid, width, kernel, residual_kernel, dilations, .. } => {
                 let [h, w] = *grid;
                 let recordings = g.input("recordings", TensorType::f32([batch, config.frames, h, w, 1]))?;
                 let masks = g.input("masks", TensorType::f32([batch, max_units, h, w]))?;
                 let counts = g.input("counts", TensorType::i32([batch]))?;
-                let refinement = (*rounds > 0).then(|| Refinement::new(*cosines, *rounds));
-                let (signals, peak) = g.unmixed_signals(recordings, masks, counts, *surround, refinement.as_ref())?;
+                let unmixing = config.front.unmixing().ok_or_else(|| crate::Error::graph("signals of crops"))?;
+                let (signals, peak) = g.unmixed_signals(recordings, masks, counts, &unmixing)?;
                 stages.insert("unmixed".to_owned(), signals);
                 let mut x = conv_1d(g, "conv1", signals, *kernel, *width, 1, None, counts)?;
                 for (index, &dilation) in dilations.iter().enumerate() {

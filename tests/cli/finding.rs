@@ -159,6 +159,29 @@ fn weights_that_are_not_what_they_should_be() {
         file.write(&path).unwrap();
         run(&format!("--{network}"), &path).refused(&["huge.safetensors", field, "expected 1 to", "use one"]);
     }
+    // Sizes that windows do not have, and numbers of the signals that no op takes: whose fault it is must be clear.
+    for (network, path, value, words) in [
+        ("detector", "/frames", "200", ["detector.frames", "expected 400, the frames of the recordings", "got 200"]),
+        ("detector", "/image", "[64,32]", ["detector.image", "expected [64, 64]", "got [64, 32]"]),
+        ("twitch", "/frames", "800", ["twitch.frames", "expected 400", "got 800"]),
+        ("twitch", "/front/unmixed/grid", "[32,64]", ["twitch.front.unmixed.grid", "[64, 64]", "got [32, 64]"]),
+        ("twitch", "/front/unmixed/ridge", "-1.0", ["twitch.front.unmixed.ridge", "not negative", "got -1"]),
+        ("twitch", "/front/unmixed/components", "9", ["front.unmixed.components", "expected 1 to 8", "got 9"]),
+        ("twitch", "/front/unmixed/noise/floor", "0", ["unmixed.noise.floor", "more than 0", "got 0"]),
+        ("twitch", "/front/unmixed/noise/radius", "15", ["unmixed.noise.radius", "0 to 14", "got 15"]),
+        ("twitch", "/front/unmixed/profiles/mismatch", "0", ["profiles.mismatch", "above 0", "got 0"]),
+        ("twitch", "/front/unmixed/profiles", "{\"lag\":1}", ["unknown field `lag`", "expected", "profile_variance"]),
+    ] {
+        let mut file = TensorFile::read(built_in(&format!("{network}-lite.safetensors"))).unwrap();
+        let text = file.metadata.get_mut("sarcomere.config").unwrap();
+        let mut config: serde_json::Value = serde_json::from_str(text).unwrap();
+        *config.pointer_mut(path).unwrap() = serde_json::from_str(value).unwrap();
+        *text = config.to_string();
+        let path = folder.path().join("misfit.safetensors");
+        file.write(&path).unwrap();
+        let [a, b, c] = words;
+        run(&format!("--{network}"), &path).refused(&["misfit.safetensors: configuration", a, b, c, "use one that"]);
+    }
     // A recording is no set of weights.
     folder.run(&["simulate", "--seconds", "0.25", "--format", "safetensors", "--out", "s"]).good();
     run("--detector", &folder.path().join("s/paper-0000.safetensors")).refused(&["paper-0000.safetensors"]);

@@ -3,3 +3,4 @@
 mod linking;
 mod readers;
 mod resampling;
+mod weights;

@@ -8,7 +8,7 @@ use sarcomere::ops::problem::Numbers;
 use crate::everywhere::check_everywhere;
 use sarcomere::ops::unmix::problem::{PeakProblem, RegionProblem, Scene, SignalsProblem, SvdProblem, UnmixProblem};
 use sarcomere::ops::unmix::refine_problem::{ProfileProblem, WhiteningProblem};
-use sarcomere::ops::unmix::{NoiseWhitening, ProfileUnmix, Refinement};
+use sarcomere::ops::unmix::{NoiseWhitening, ProfileUnmix, Refinement, Unmixing};
 use sarcomere::tensor::{Tensor, TensorType};
 use sarcomere::{Error, Result};
 
@@ -126,7 +126,7 @@ impl Signals {
         let recordings = graph.input("recordings", TensorType::f32([1, FRAMES, SIDE, SIDE, 1]))?;
         let masks = graph.input("masks", TensorType::f32([1, units, SIDE, SIDE]))?;
         let counts = graph.input("counts", TensorType::i32([1]))?;
-        let (signals, peaks) = graph.unmixed_signals(recordings, masks, counts, 16, refinement.as_ref())?;
+        let (signals, peaks) = graph.unmixed_signals(recordings, masks, counts, &Unmixing::new(16, refinement))?;
         Ok(Self { graph: graph.into(), inputs: [recordings, masks, counts], outputs: [signals, peaks], units })
     }
 
@@ -433,7 +433,8 @@ fn nothing_flows_back() -> Result<()> {
     let recordings = graph.input("recordings", TensorType::f32([1, 5, 8, 8, 1]))?;
     let masks = graph.input("masks", TensorType::f32([1, 2, 8, 8]))?;
     let counts = graph.input("counts", TensorType::i32([1]))?;
-    let (signals, peaks) = graph.unmixed_signals(recordings, masks, counts, 4, Some(&Refinement::new(3, 1)))?;
+    let (signals, peaks) =
+        graph.unmixed_signals(recordings, masks, counts, &Unmixing::new(4, Some(Refinement::new(3, 1))))?;
     let signals = graph.reduce_sum(signals, &[0, 1, 2], false)?;
     let peaks = graph.reduce_sum(peaks, &[0], false)?;
     let loss = graph.add(signals, peaks)?;
@@ -459,10 +460,10 @@ fn wrong_inputs_are_named() -> Result<()> {
     let flat = input("flat", TensorType::i32([1]))?;
     let means = input("means", TensorType::f32([5, 5, 4]))?;
     let errors = [
-        (graph.unmixed_signals(recordings, smaller, counts, 16, None).map(|_| ()), "masks"),
-        (graph.unmixed_signals(masks, masks, counts, 16, None).map(|_| ()), "recordings"),
-        (graph.unmixed_signals(recordings, masks, flat, 16, None).map(|_| ()), "counts"),
-        (graph.unmixed_signals(recordings, masks, counts, 0, None).map(|_| ()), "crop"),
+        (graph.unmixed_signals(recordings, smaller, counts, &Unmixing::new(16, None)).map(|_| ()), "masks"),
+        (graph.unmixed_signals(masks, masks, counts, &Unmixing::new(16, None)).map(|_| ()), "recordings"),
+        (graph.unmixed_signals(recordings, masks, flat, &Unmixing::new(16, None)).map(|_| ()), "counts"),
+        (graph.unmixed_signals(recordings, masks, counts, &Unmixing::new(0, None)).map(|_| ()), "crop"),
         (graph.least_squares_unmix(means, masks, None, 0.1).map(|_| ()), "means"),
         (graph.masked_svd(recordings, masks, means, None, 3).map(|_| ()), "reference"),
         (graph.scale_to_peak(counts).map(|_| ()), "signals"),

@@ -2,6 +2,7 @@
 
 use sarcomere::detector::{DetectorConfig, Stem};
 use sarcomere::nn::Stage;
+use sarcomere::ops::unmix::{NoiseWhitening, ProfileUnmix};
 use sarcomere::train::{DetectorRun, TwitchRun};
 use sarcomere::twitch::{Front, TwitchConfig};
 
@@ -37,8 +38,12 @@ pub fn twitch_run() -> TwitchRun {
     let front = Front::Unmixed {
         grid: [64, 64],
         surround: 16,
+        ridge: 1e-4,
+        components: 2,
         rounds: 1,
         cosines: 20,
+        noise: NoiseWhitening { radius: 2, floor: 0.2 },
+        profiles: ProfileUnmix::default(),
         width: 4,
         kernel: 5,
         residual_kernel: 3,

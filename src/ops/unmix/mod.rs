@@ -26,6 +26,7 @@ pub use profiles::ProfileUnmix;
 pub use refine::Refinement;
 pub use regions::RegionMeans;
 pub use svd::MaskedSvd;
+pub(crate) use whitening::MAX_RADIUS;
 pub use whitening::NoiseWhitening;
 
 use crate::Result;
@@ -33,18 +34,38 @@ use crate::graph::{Graph, Value};
 use crate::ops::{ensure, expect_counts};
 use crate::tensor::{DType, TensorType};
 
-/// Signals of [`Graph::unmixed_signals`] without refinement.
-pub const UNMIXED_SIGNALS: usize = 8;
-/// Signals of [`MaskedSvd`] among them.
-const COMPONENTS: usize = 3;
-/// Ridge of [`LeastSquaresUnmix`] there: the best one lies between 1e-5 (30 dB) and 1e-3 (10 dB) for a mask of 100
-/// pixels, where noise per pixel is to be weighed against the signal.
-const RIDGE: f32 = 1e-4;
+/// How signals are made, see [`Graph::unmixed_signals`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Unmixing {
+    /// Side of the crop, in pixels, whose part outside the mask makes a signal ([`RegionMeans`]).
+    pub surround: usize,
+    /// Ridge of the first signals ([`LeastSquaresUnmix`]).
+    pub ridge: f32,
+    /// Singular vectors among the signals ([`MaskedSvd`]).
+    pub components: usize,
+    /// What makes the first signals better.
+    pub refinement: Option<Refinement>,
+}
+
+impl Unmixing {
+    /// The best ridge lies between 1e-5 (30 dB) and 1e-3 (10 dB) for a mask of 100 pixels, where noise per pixel is to be
+    /// weighed against the signal.
+    pub const RIDGE: f32 = 1e-4;
+    /// Motion of one unit has a low rank: singular vectors beyond the third are mostly others' and noise.
+    pub const COMPONENTS: usize = 3;
+    /// Most singular vectors.
+    pub const MAX_COMPONENTS: usize = cpu::MAX_COMPONENTS;
+
+    /// With the defaults of ridge and components.
+    pub fn new(surround: usize, refinement: Option<Refinement>) -> Self {
+        Self { surround, ridge: Self::RIDGE, components: Self::COMPONENTS, refinement }
+    }
+}
 
 /// Builders of the signals of motor units. `recordings [N,T,H,W,1]`, `masks [N,U,H,W]`, `counts i32 [N]`: how many of
 /// the `U` masks of each recording are valid; the others are not read.
 impl Graph {
-    /// Eight signals of each unit, `[N*U,T,8]` (or nine, see below), divided by the peak (largest absolute value) of the first; and the peaks,
+    /// Signals of each unit, `[N*U,T,S]` (with three components `S` is eight, or nine, see below), divided by the peak (largest absolute value) of the first; and the peaks,
     /// `[N*U]`. Meant for standardised recordings, and then without unit.
     ///
     /// | channel | signal |
@@ -54,9 +75,9 @@ impl Graph {
     /// | 2 | mean over the part of the mask that no other mask covers (over the mask if there is none) |
     /// | 3 | mean over what is not mask of the `surround` x `surround` crop centred on the mask's bounding box |
     /// | 4 | mean over the part of the mask that others cover (0 if there is none) |
-    /// | 5-7 | first three left singular vectors of the mask's pixels, see [`Graph::masked_svd`] |
+    /// | from 5 | first `components` left singular vectors of the mask's pixels, see [`Graph::masked_svd`] |
     ///
-    /// With a refinement, the least-squares signals refined ([`Graph::refined_signals`]) come first, channel 0 of nine, and the
+    /// With a refinement, the least-squares signals refined ([`Graph::refined_signals`]) come first, as channel 0, and the
     /// others move up by one.
     ///
     /// Where the first signal vanishes (empty mask, row beyond `counts`) all signals are 0 and the peak is 1.
@@ -65,14 +86,13 @@ impl Graph {
         recordings: Value,
         masks: Value,
         counts: Value,
-        surround: usize,
-        refinement: Option<&Refinement>,
+        unmixing: &Unmixing,
     ) -> Result<(Value, Value)> {
-        let means = self.region_means(recordings, masks, Some(counts), surround)?;
-        let unmixed = self.least_squares_unmix(means, masks, Some(counts), RIDGE)?;
-        let components = self.masked_svd(recordings, masks, unmixed, Some(counts), COMPONENTS)?;
+        let means = self.region_means(recordings, masks, Some(counts), unmixing.surround)?;
+        let unmixed = self.least_squares_unmix(means, masks, Some(counts), unmixing.ridge)?;
+        let components = self.masked_svd(recordings, masks, unmixed, Some(counts), unmixing.components)?;
         let mut signals = vec![unmixed, means, components];
-        if let Some(refinement) = refinement {
+        if let Some(refinement) = &unmixing.refinement {
             signals.insert(0, self.refined_signals(recordings, masks, unmixed, Some(counts), refinement)?);
         }
         let signals = self.concat(&signals, 2)?;

@@ -1,7 +1,7 @@
 //! Instances of the ops on signals of motor units, with plain references.
 
 pub use super::scene::Scene;
-use super::{MaskedSvd, RIDGE, RegionMeans};
+use super::{MaskedSvd, RegionMeans, Unmixing};
 use crate::Result;
 use crate::graph::{Graph, Value};
 use crate::ops::problem::{Data, Numbers, Problem, Real};
@@ -366,7 +366,8 @@ impl Problem for SignalsProblem {
     }
 
     fn build(&self, graph: &mut Graph, inputs: &[Value]) -> Result<Vec<Value>> {
-        let (signals, peaks) = graph.unmixed_signals(inputs[0], inputs[1], inputs[2], self.surround, None)?;
+        let (signals, peaks) =
+            graph.unmixed_signals(inputs[0], inputs[1], inputs[2], &Unmixing::new(self.surround, None))?;
         Ok(vec![signals, peaks])
     }
 
@@ -378,7 +379,7 @@ impl Problem for SignalsProblem {
             let image = &recordings[(row / scene.units * frames + t) * pixels..][..pixels];
             scene.pixels_of(&masks[row * pixels..][..pixels]).into_iter().map(|i| image[i]).sum()
         };
-        let unmixed = scene.unmix(masks, counts, RIDGE, sums);
+        let unmixed = scene.unmix(masks, counts, Unmixing::RIDGE, sums);
         let means = RegionProblem { scene: scene.clone(), surround: self.surround }.means(recordings, masks, counts);
         let svd = SvdProblem { scene: scene.clone(), components: 3 }.vectors(recordings, masks, &unmixed, counts);
         let frame = |i: usize| [&unmixed[i..i + 1], &means[i * 4..][..4], &svd[i * 3..][..3]].concat();

@@ -1,5 +1,7 @@
 //! Unmixing with each unit's own profile in space, estimated from the recording.
 
+use serde::{Deserialize, Serialize};
+
 use super::{cpu, expect_masks, expect_unit_counts, refine_cuda};
 use crate::Result;
 use crate::device::Cpu;
@@ -25,7 +27,8 @@ use crate::tensor::{DType, TensorType};
 ///    where `s'` is that of the signals as they were; done twice, the second time with the new ones.
 ///
 /// Empty masks and rows beyond `counts` give 0, and so does a recording that is 0 everywhere.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ProfileUnmix {
     /// Expected variance of a unit's profile over its pixels, whose mean is 1.
     pub profile_variance: f32,
@@ -35,6 +38,13 @@ pub struct ProfileUnmix {
     pub mismatch: f32,
     /// Weight of the squared signals relative to the data.
     pub ridge: f32,
+}
+
+impl Default for ProfileUnmix {
+    /// As it did best on simulated recordings at 10 dB and without noise.
+    fn default() -> Self {
+        Self { profile_variance: 0.3, lag_variance: 4.0, mismatch: 1.5e-3, ridge: 1e-3 }
+    }
 }
 
 impl Op for ProfileUnmix {

@@ -19,14 +19,9 @@ pub struct Refinement {
 }
 
 impl Refinement {
-    /// With the rest as it did best on simulated recordings at 10 dB and without noise.
+    /// With the defaults of the rest.
     pub fn new(cosines: usize, rounds: usize) -> Self {
-        Self {
-            cosines,
-            rounds,
-            noise: NoiseWhitening { radius: 4, floor: 0.1 },
-            round: ProfileUnmix { profile_variance: 0.3, lag_variance: 4.0, mismatch: 1.5e-3, ridge: 1e-3 },
-        }
+        Self { cosines, rounds, noise: NoiseWhitening::default(), round: ProfileUnmix::default() }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The filter that makes a recording's noise white in space.
 
+use serde::{Deserialize, Serialize};
+
 use super::{cpu, refine_cuda};
 use crate::Result;
 use crate::device::Cpu;
@@ -19,7 +21,8 @@ use crate::tensor::{DType, TensorType};
 ///
 /// Variances are per pixel and frame. A recording whose third differences vanish (or of fewer than 4 frames) gets
 /// variance 0 and the filter that changes nothing.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NoiseWhitening {
     /// Reach of the filter, in pixels.
     pub radius: usize,
@@ -27,10 +30,17 @@ pub struct NoiseWhitening {
     pub floor: f32,
 }
 
+impl Default for NoiseWhitening {
+    /// As it did best on simulated recordings at 10 dB and without noise.
+    fn default() -> Self {
+        Self { radius: 4, floor: 0.1 }
+    }
+}
+
 /// Frequencies in each direction.
 pub(super) const FREQUENCIES: usize = 32;
 /// Largest radius: lags must stay below half of the frequencies.
-pub(super) const MAX_RADIUS: usize = 14;
+pub(crate) const MAX_RADIUS: usize = 14;
 
 impl Op for NoiseWhitening {
     fn name(&self) -> &'static str {
