@@ -8,6 +8,7 @@ use crate::device::cpu::Isa;
 use crate::ops::per_isa::per_isa;
 use crate::ops::random::approx::exp;
 use crate::ops::random::philox::Stream;
+use crate::ops::random::wide::sin_cos;
 
 /// Independent parts of the drift.
 const DRIFT_MODES: usize = 3;
@@ -41,10 +42,10 @@ fn drift_mode(config: &Background, grid: &Grid, stream: &mut Stream, level: f32)
     let phase = TAU * stream.uniform();
     let field = grid.height.max(grid.width) as f32;
     let wave = TAU / (field * (1.0 + 3.0 * stream.uniform()));
-    let (sin, cos) = (TAU * stream.uniform()).sin_cos();
+    let (sin, cos) = sin_cos(TAU * stream.uniform());
     let offset = TAU * stream.uniform();
-    let mut time = course(grid, |t| (TAU * hz * t + phase).sin());
-    let mut image = picture(grid, |y, x| (wave * (y * sin + x * cos) + offset).cos());
+    let mut time = course(grid, |t| sin_cos(TAU * hz * t + phase).0);
+    let mut image = picture(grid, |y, x| sin_cos(wave * (y * sin + x * cos) + offset).1);
     normalise(&mut time, level);
     normalise(&mut image, 1.0);
     Mode { time, image }
@@ -56,8 +57,9 @@ fn pulse_mode(config: &Background, grid: &Grid, stream: &mut Stream, level: f32)
     let phase = stream.uniform();
     let radius = config.pulse_radius_mm.at(stream.uniform()) / grid.mm_per_pixel;
     let (centre_y, centre_x) = (grid.height as f32 * stream.uniform(), grid.width as f32 * stream.uniform());
-    let mut time =
-        course(grid, |t| (1..=PULSE_HARMONICS).map(|n| n as f32).map(|n| (TAU * n * (hz * t + phase)).cos() / n).sum());
+    let mut time = course(grid, |t| {
+        (1..=PULSE_HARMONICS).map(|n| n as f32).map(|n| sin_cos(TAU * n * (hz * t + phase)).1 / n).sum()
+    });
     let image = picture(grid, |y, x| {
         let (dy, dx) = ((y + 0.5 - centre_y) / radius, (x + 0.5 - centre_x) / radius);
         exp(-0.5 * (dy * dy + dx * dx))

@@ -5,6 +5,7 @@ use super::draw::{Draw, Quantity};
 use super::territory::Territory;
 use crate::ops::random::approx::exp;
 use crate::ops::random::philox::{philox, uniform};
+use crate::ops::random::wide;
 
 /// Pixels that are rendered together.
 pub(super) const CHUNK: usize = 8;
@@ -115,7 +116,7 @@ fn fibres(grid: &Grid, draw: &Draw, unit: usize, pixel: usize, per_mm2: f32) -> 
 
 /// The Poisson-distributed number at `u` in [0, 1), by inverting the distribution function.
 fn poisson(u: f32, mean: f32) -> f32 {
-    let mut probability = (-f64::from(mean)).exp();
+    let mut probability = wide::exp(-f64::from(mean));
     let mut left = f64::from(u) - probability;
     let mut count = 0.0f32;
     // The bound ends the loop where the tail is lost in rounding.

@@ -55,7 +55,9 @@ impl SimulatorConfig {
         }
         for profile in &territories.profiles {
             if let Profile::Fibres { per_mm2 } = profile {
-                within("territories.profiles.fibres.per_mm2", (*per_mm2).into(), 0.1, 1e3)?;
+                // More fibres than a pixel's number can be drawn from.
+                let pixel_mm2 = f64::from(grid.mm_per_pixel).powi(2);
+                within("territories.profiles.fibres.per_mm2", (*per_mm2).into(), 0.1, 1e3f64.min(500.0 / pixel_mm2))?;
             }
         }
         let longest = (1e3 * MAX_LAG_FRAMES / grid.fs_hz).into();

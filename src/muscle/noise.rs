@@ -3,6 +3,7 @@
 use super::draw::{Draw, Quantity};
 use crate::device::cpu::Isa;
 use crate::ops::per_isa::per_isa;
+use crate::ops::random::approx::exp;
 use crate::ops::random::philox::normals;
 
 /// Frames that one Philox block serves.
@@ -86,7 +87,7 @@ pub(super) struct Smoothing {
 impl Smoothing {
     pub fn new(sigma_pixels: f32, height: usize, width: usize) -> Self {
         let radius = (3.0 * sigma_pixels).ceil() as i32;
-        let taps: Vec<f32> = (-radius..=radius).map(|k| (-0.5 * (k as f32 / sigma_pixels).powi(2)).exp()).collect();
+        let taps: Vec<f32> = (-radius..=radius).map(|k| k as f32 / sigma_pixels).map(|x| exp(-0.5 * (x * x))).collect();
         let gains = |size: usize| -> Vec<f32> {
             let inside = |at: i32, k: usize| (0..size as i32).contains(&(at + k as i32 - radius));
             (0..size as i32)

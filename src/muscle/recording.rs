@@ -13,10 +13,13 @@ use super::territory::Territory;
 use super::twitch::{Scaled, Waveform};
 use crate::device::Cpu;
 use crate::device::cpu::Isa;
+use crate::ops::random::wide::exp;
 use crate::{Error, Result};
 
 /// A single firing's amplitude and duration never fall below this share of the MU's own.
 const SMALLEST_VARIATION: f32 = 0.2;
+/// ln 10 / 10: a decibel of power as a natural logarithm.
+pub(super) const NEPERS_PER_DB: f64 = std::f64::consts::LN_10 / 10.0;
 
 /// One motor unit as the simulator made it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -253,7 +256,7 @@ impl Simulator {
             SnrReference::Recording => power.recording,
             SnrReference::Territories => power.territories,
         };
-        let sigma = db.map_or(0.0, |db| (reference / 10f64.powf(f64::from(db) / 10.0)).sqrt());
+        let sigma = db.map_or(0.0, |db| (reference / exp(f64::from(db) * NEPERS_PER_DB)).sqrt());
         (db, sigma as f32)
     }
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::{Grid, SimulatorConfig};
 use super::draw::{Draw, Quantity};
+use crate::ops::random::wide::{hypot, sin_cos};
 
 /// An ellipse (a circle, if both axes are equal) in the cross-section.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,8 +45,8 @@ impl Territory {
     /// Half of the enclosing upright rectangle (y, x).
     pub fn half_extents_mm(&self) -> [f32; 2] {
         let [a, b] = self.semi_axes_mm();
-        let (sin, cos) = self.angle_rad.sin_cos();
-        [(a * sin).hypot(b * cos), (a * cos).hypot(b * sin)]
+        let (sin, cos) = sin_cos(self.angle_rad);
+        [hypot(a * sin, b * cos), hypot(a * cos, b * sin)]
     }
 
     /// Distance of a point (y, x) from the centre as a share of the rim's in its direction: at most 1 inside.
@@ -53,10 +54,10 @@ impl Territory {
         let [a, b] = self.semi_axes_mm();
         let (dy, dx) = (point_mm[0] - self.centre_mm[0], point_mm[1] - self.centre_mm[1]);
         if self.axis_ratio == 1.0 {
-            return dy.hypot(dx) / a;
+            return hypot(dy, dx) / a;
         }
-        let (sin, cos) = self.angle_rad.sin_cos();
-        ((dx * cos + dy * sin) / a).hypot((dy * cos - dx * sin) / b)
+        let (sin, cos) = sin_cos(self.angle_rad);
+        hypot((dx * cos + dy * sin) / a, (dy * cos - dx * sin) / b)
     }
 
     /// Whether a pixel's centre lies inside, for the pixels of a grid `[height, width]`: 1 or 0.
@@ -82,7 +83,7 @@ impl Territory {
         span(0, grid.height).flat_map(move |y| {
             columns.clone().map(move |x| {
                 let point = [(y as f32 + 0.5) * pitch, (x as f32 + 0.5) * pitch];
-                let distance = (point[0] - self.centre_mm[0]).hypot(point[1] - self.centre_mm[1]);
+                let distance = hypot(point[0] - self.centre_mm[0], point[1] - self.centre_mm[1]);
                 (y * width + x, self.relative_radius(point), distance)
             })
         })

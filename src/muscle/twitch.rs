@@ -12,6 +12,7 @@ use super::draw::{Draw, Quantity};
 use crate::device::cpu::Isa;
 use crate::ops::per_isa::per_isa;
 use crate::ops::random::approx::{exp, ln};
+use crate::ops::random::wide::ln as ln_wide;
 
 /// Twitches end this many contraction times after their onset; D is below 1e-5 of its peak from about 7 on.
 const SUPPORT: f32 = 10.0;
@@ -42,7 +43,7 @@ impl Waveform {
     /// The exponent m.
     pub fn exponent(&self) -> f32 {
         let ratio = f64::from(self.half_relaxation_s) / f64::from(self.contraction_s);
-        (std::f64::consts::LN_2 / (ratio - 1.0 - ratio.ln())) as f32
+        (std::f64::consts::LN_2 / (ratio - 1.0 - ln_wide(ratio))) as f32
     }
 
     /// Velocity in mm/s `t_s` seconds after the firing.
