@@ -29,6 +29,13 @@ impl Split {
     }
 }
 
+impl Split {
+    /// Counter word 3 of its first quantity.
+    pub(super) fn tail(self) -> u32 {
+        0x4d00_0000 + ((self as u32) << 16)
+    }
+}
+
 /// The random quantities; the number is part of the address, so never reuse one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -86,7 +93,7 @@ impl Draw {
 
     /// Counter words 2 and 3.
     pub fn tail(&self, quantity: Quantity) -> [u32; 2] {
-        [self.index, 0x4d00_0000 + ((self.split as u32) << 16) + quantity as u32]
+        [self.index, self.split.tail() + quantity as u32]
     }
 
     /// The stream of a recording's quantity.

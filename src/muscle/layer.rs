@@ -106,9 +106,14 @@ fn delay(lag: f32, weights: &mut [f32]) {
     weights[whole + 3] = f * (f + 1.0) * (f - 1.0) / 6.0;
 }
 
+/// Mean number of fibres in a pixel.
+pub(super) fn mean_fibres(grid: &Grid, per_mm2: f32) -> f32 {
+    per_mm2 * grid.mm_per_pixel * grid.mm_per_pixel
+}
+
 /// A pixel's number of fibres over its mean.
 fn fibres(grid: &Grid, draw: &Draw, unit: usize, pixel: usize, per_mm2: f32) -> f32 {
-    let mean = per_mm2 * grid.mm_per_pixel * grid.mm_per_pixel;
+    let mean = mean_fibres(grid, per_mm2);
     let [c2, c3] = draw.tail(Quantity::Fibres);
     let [word, ..] = philox(draw.key, [pixel as u32, unit as u32, c2, c3]);
     poisson(uniform(word), mean) / mean

@@ -15,18 +15,24 @@
 //! # Ok::<(), sarcomere::Error>(())
 //! ```
 //!
+//! [`Graph::simulate`](crate::graph::Graph::simulate) makes recordings where they are used: on a GPU without files or the host, the
+//! same bits as on the processor.
+//!
 //! # Random numbers
 #![doc = include_str!("random_numbers.md")]
 
 mod background;
 mod config;
+mod cuda;
 mod dataset;
 mod draw;
 mod firing;
 mod layer;
 mod limits;
 mod noise;
+mod op;
 mod prepare;
+pub mod problem;
 mod recording;
 mod render;
 mod territory;
@@ -37,6 +43,7 @@ pub use config::{
 };
 pub use dataset::{Flip, TestCell};
 pub use draw::Split;
+pub use op::{Simulate, SimulatedValues};
 pub use prepare::{mask_box, standardise};
 pub use recording::{SimulatedRecording, SimulatedUnit, Simulator, Truth, simulate};
 pub use territory::Territory;

@@ -78,7 +78,7 @@ pub(super) struct Smoothing {
     height: usize,
     width: usize,
     /// `taps[k]` belongs to the offset `k - radius`.
-    taps: Vec<f32>,
+    pub taps: Vec<f32>,
     /// Factor that restores the variance at every row and column, where taps beyond the edge are missing.
     row_gain: Vec<f32>,
     column_gain: Vec<f32>,

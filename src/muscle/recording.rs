@@ -98,7 +98,7 @@ pub struct SimulatedRecording {
 #[derive(Clone, Debug)]
 pub struct Simulator {
     config: SimulatorConfig,
-    smoothing: Option<Smoothing>,
+    pub(super) smoothing: Option<Smoothing>,
     isa: Isa,
 }
 

@@ -6,12 +6,13 @@ use crate::Result;
 use crate::detector::{Detector, DetectorConfig};
 use crate::device::cuda::{Module, SOURCES, Target, Types};
 use crate::graph::{Graph, Value};
+use crate::muscle::{Noise, SimulatorConfig, Split};
 use crate::tensor::TensorType;
 use crate::train::{Clip, Optimizer, detector_step, twitch_step};
 use crate::twitch::{TwitchConfig, TwitchEstimator};
 
 /// Modules with the kernels (and their threads a block) launched from them by both networks in both presets, inference and
-/// training, on `target`; and every other source without constants, so that none is left out.
+/// training, and by the simulator, on `target`; and every other source without constants, so that none is left out.
 pub fn catalogue(target: &Target) -> Result<BTreeMap<Module, BTreeMap<String, u32>>> {
     let mut found: BTreeMap<Module, BTreeMap<String, u32>> = BTreeMap::new();
     for graph in network_graphs()? {
@@ -34,7 +35,7 @@ pub fn catalogue(target: &Target) -> Result<BTreeMap<Module, BTreeMap<String, u3
     Ok(found)
 }
 
-/// Inference (rewritten) and training step of both networks in both presets.
+/// Inference (rewritten) and training step of both networks in both presets, and the simulator in both of its own.
 fn network_graphs() -> Result<Vec<Graph>> {
     let mut graphs = Vec::new();
     for (detector, twitch) in
@@ -46,6 +47,13 @@ fn network_graphs() -> Result<Vec<Graph>> {
         graphs.push(detector_step(&detector, 2, &sgd, Clip::PerTensor(5.0))?.0);
         let adam = Optimizer::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 1e-4 };
         graphs.push(twitch_step(&twitch, 2, 8, &adam, Clip::Global(1.0))?.0);
+    }
+    for preset in SimulatorConfig::PRESETS {
+        let config = SimulatorConfig::from_name(preset)?.with_noise(Noise::training(0.5));
+        let mut graph = Graph::new();
+        let indices = graph.input("indices", TensorType::i32([2]))?;
+        graph.simulate(&config, (Split::Train, 1), indices, None, 30)?;
+        graphs.push(graph);
     }
     Ok(graphs)
 }

@@ -2,6 +2,7 @@
 
 use super::primitives::PrimitiveProblem;
 use crate::Result;
+use crate::muscle::problem::SimulateProblem;
 use crate::ops::boxes::problem::BoxMapProblem;
 use crate::ops::conv::problem::{ConvProblem, Pass};
 use crate::ops::correlation::problem::NeighbourCorrelationProblem;
@@ -93,5 +94,6 @@ pub fn families() -> Vec<Family> {
         family!("unmixed_signals", SignalsProblem),
         family!("noise_whitening", WhiteningProblem),
         family!("profile_unmix", ProfileProblem),
+        family!("simulate", SimulateProblem),
     ]
 }

@@ -22,5 +22,6 @@ mod reduce;
 mod roi;
 mod select;
 mod shape;
+mod simulate;
 mod targets;
 mod unmix;

@@ -15,6 +15,7 @@ pub const SOURCES: &[(&str, &str)] = embedded![
     // Headers that every kernel may include.
     "device/copy.cuh",
     "device/divide.cuh",
+    "device/exact.cuh",
     "device/gemm.cuh",
     "device/gru.cuh",
     "device/mma.cuh",
@@ -56,6 +57,10 @@ pub const SOURCES: &[(&str, &str)] = embedded![
     "sample.cuh",
     "select.cu",
     "shape.cu",
+    "simulate.cuh",
+    "simulate_frames.cu",
+    "simulate_noise.cu",
+    "simulate_scene.cu",
     "split.cu",
     "standardise.cu",
     "suppress.cu",
