@@ -1,4 +1,4 @@
-//! `sarcomere bench`: how long whole networks take on a device.
+//! `sarcomere bench`: how long whole networks and the simulator take on a device.
 
 use std::time::{Duration, Instant};
 
@@ -6,9 +6,10 @@ use clap::Args;
 use sarcomere::detector::{Detector, DetectorConfig};
 use sarcomere::device::Device;
 use sarcomere::graph::{Executor, Graph, Value};
+use sarcomere::muscle::{Noise, SimulatorConfig, Split};
 use sarcomere::nn;
 use sarcomere::ops::problem::Numbers;
-use sarcomere::tensor::{DType, Tensor};
+use sarcomere::tensor::{DType, Tensor, TensorType};
 use sarcomere::train::{DetectorRun, DetectorTask, Task, TwitchRun, TwitchTask};
 use sarcomere::twitch::{TwitchConfig, TwitchEstimator};
 use sarcomere::{Error, Result};
@@ -17,7 +18,7 @@ use serde_json::json;
 use super::console::print;
 use super::{Common, Outcome};
 
-/// Time whole networks: inference and training steps
+/// Time whole networks, inference and training steps, and the simulator
 #[derive(Args)]
 pub struct Arguments {
     /// Only those with this in their name
@@ -33,7 +34,7 @@ pub struct Arguments {
 /// One thing to time.
 type Make = fn(&Device) -> Result<Box<dyn FnMut() -> Result<()>>>;
 
-const CASES: [(&str, Make); 6] = [
+const CASES: [(&str, Make); 8] = [
     ("detector_lite_b1", |device| inference(device, Detector::graph(&DetectorConfig::lite()).map(|(g, _, t)| (g, t))?)),
     ("detector_paper_b1", |device| {
         inference(device, Detector::graph(&DetectorConfig::paper()).map(|(g, _, t)| (g, t))?)
@@ -44,6 +45,8 @@ const CASES: [(&str, Make); 6] = [
     ("twitch_paper_b1", |device| {
         inference(device, TwitchEstimator::graph(&TwitchConfig::paper()).map(|(g, _, t)| (g, t))?)
     }),
+    ("simulate_paper_b8", |device| simulation(device, "paper")),
+    ("simulate_hard_b8", |device| simulation(device, "hard")),
     ("train_detector_lite_b8", |device| training(DetectorTask::new(device, DetectorRun::lite(1000))?)),
     ("train_twitch_lite_b4", |device| {
         training(TwitchTask::new(device, TwitchRun { detected_share: 0.0, ..TwitchRun::lite(1000) }, None)?)
@@ -72,6 +75,24 @@ fn inference(device: &Device, (graph, targets): (Graph, Vec<Value>)) -> Result<B
         let feeds: Vec<(Value, &Tensor)> = inputs.iter().map(|(value, tensor)| (*value, tensor)).collect();
         executor.run(&feeds)?;
         executor.output(targets[0]).map(drop)
+    }))
+}
+
+/// Recordings with masks, signals and boxes, which stay on the device: eight new ones a run, at 20 dB.
+fn simulation(device: &Device, preset: &str) -> Result<Box<dyn FnMut() -> Result<()>>> {
+    const BATCH: i32 = 8;
+    let config = SimulatorConfig::from_name(preset)?.with_noise(Noise::Snr { db: 20.0 });
+    let mut graph = Graph::new();
+    let indices = graph.input("indices", TensorType::i32([BATCH as usize]))?;
+    let made = graph.simulate(&config, (Split::Train, 1), indices, None, config.units.max as usize)?;
+    let targets = [made.velocity, made.masks, made.signals, made.boxes, made.counts];
+    let mut executor = Executor::new(device, graph.into(), &targets)?;
+    let mut first = 0;
+    Ok(Box::new(move || {
+        executor.feed_values(indices, &(first..first + BATCH).collect::<Vec<_>>())?;
+        executor.run_fed()?;
+        first += BATCH;
+        executor.values::<i32>(made.counts).map(drop)
     }))
 }
 

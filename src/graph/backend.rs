@@ -16,6 +16,17 @@ pub(super) trait Backend: Send {
         self.write(place, bytes)
     }
 
+    /// Sets an input of the next run to what another backend's run left at a place of its own.
+    fn feed_from(&mut self, place: Place, other: &dyn Backend, from: Place) -> Result<()> {
+        self.feed(place, other.read(from)?)
+    }
+
+    /// Where a place lies in device memory; none in the host's.
+    fn address(&self, place: Place) -> Option<u64> {
+        let _ = place;
+        None
+    }
+
     /// A value's bytes, aligned for any element, as everything run so far left them.
     fn read(&self, place: Place) -> Result<&[u8]>;
 

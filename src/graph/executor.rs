@@ -115,11 +115,31 @@ impl Executor {
         self.feed_bytes(input, bytemuck::cast_slice(values))
     }
 
-    fn feed_bytes(&mut self, input: Value, bytes: &[u8]) -> Result<()> {
+    /// As [`Executor::feed`], from a target of another executor, as its last run left it: on one GPU without the host.
+    pub fn feed_from(&mut self, input: Value, other: &Executor, value: Value) -> Result<()> {
+        let (expected, found) = (self.graph.ty(input), other.graph.ty(value));
+        if expected != found {
+            let (name, other) = (self.describe(input), other.describe(value));
+            return Err(Error::graph(format!("{name} is {expected}, it was given {other}, {found}")));
+        }
+        let from = other.target_place(value)?;
+        if let Some(place) = self.place_of_input(input)? {
+            self.backend.feed_from(place, other.backend.as_ref(), from)?;
+            self.fed.insert(input, true);
+        }
+        Ok(())
+    }
+
+    /// None for an input that the targets do not need.
+    fn place_of_input(&self, input: Value) -> Result<Option<Place>> {
         if !matches!(self.graph.source(input), Source::Input(_)) {
             return Err(Error::graph(format!("{} is not an input", self.describe(input))));
         }
-        if let Some(place) = self.plan.place(input) {
+        Ok(self.plan.place(input))
+    }
+
+    fn feed_bytes(&mut self, input: Value, bytes: &[u8]) -> Result<()> {
+        if let Some(place) = self.place_of_input(input)? {
             self.backend.feed(place, bytes)?;
             self.fed.insert(input, true);
         }

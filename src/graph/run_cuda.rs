@@ -153,6 +153,20 @@ impl Backend for CudaBackend {
         self.memory.write_pinned(offset, staging)
     }
 
+    fn feed_from(&mut self, place: Place, other: &dyn Backend, from: Place) -> Result<()> {
+        match (other.device(), other.address(from)) {
+            (Device::Cuda(cuda), Some(address)) if Arc::ptr_eq(&cuda, &self.cuda) => {
+                self.forget_mirrors();
+                self.cuda.copy(address, self.memory.address(self.offset(place)), place.bytes)
+            }
+            _ => self.feed(place, other.read(from)?),
+        }
+    }
+
+    fn address(&self, place: Place) -> Option<u64> {
+        Some(self.memory.address(self.offset(place)))
+    }
+
     fn read(&self, place: Place) -> Result<&[u8]> {
         let mirror = self.mirrors.get(&key(place));
         let mirror = mirror.ok_or_else(|| Error::graph("asked for a place that holds no value"))?;

@@ -151,6 +151,16 @@ impl Simulator {
         slots.into_iter().flatten().collect()
     }
 
+    /// How many MUs recording `index` of a split has under a seed.
+    pub fn unit_count(&self, split: Split, index: u32, seed: u64) -> usize {
+        self.count(&Draw::new(split, index, seed))
+    }
+
+    fn count(&self, draw: &Draw) -> usize {
+        let units = self.config.units;
+        (units.min + draw.recording(Quantity::Count).below(units.max - units.min + 1)) as usize
+    }
+
     fn make(&self, split: Split, index: u32, seed: u64, velocity: &mut [f32]) -> Truth {
         let (config, draw) = (&self.config, Draw::new(split, index, seed));
         let grid = &config.grid;
@@ -187,8 +197,7 @@ impl Simulator {
     /// The MUs of a recording and what each adds to it.
     fn units(&self, draw: &Draw) -> (Vec<SimulatedUnit>, Vec<Layer>) {
         let (config, grid) = (&self.config, &self.config.grid);
-        let spread = config.units.max - config.units.min + 1;
-        let count = (config.units.min + draw.recording(Quantity::Count).below(spread)) as usize;
+        let count = self.count(draw);
         let rates: Vec<f32> =
             (0..count).map(|unit| config.firing.rate_hz.at(draw.unit(Quantity::Rate, unit).uniform())).collect();
         let all_firings = firings(&config.firing, draw, &rates, grid.frames as f32 / grid.fs_hz);

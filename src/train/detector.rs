@@ -6,14 +6,14 @@ use super::data::DataMix;
 use super::optimizer::Optimizer;
 use super::run::{Figures, Task};
 use super::schedule::Schedule;
-use super::step::{Phase, Recipe, TrainingStep};
+use super::step::{Phase, Recipe, SampleInputs, TrainingStep};
 use crate::Result;
 use crate::detector::{self, Detector, DetectorConfig, DetectorTraining, TrainingOptions};
 use crate::device::Device;
 use crate::evaluate::detect_cell;
 use crate::graph::{Graph, Value};
 use crate::metrics::Statistic;
-use crate::muscle::{Noise, Split, TestCell, mask_box};
+use crate::muscle::{Noise, Split, TestCell};
 use crate::nn::Weights;
 use crate::ops::random::philox::{Stream, key_of};
 
@@ -91,13 +91,9 @@ pub struct DetectorTask {
     batch: Batch,
 }
 
-/// Host copies of the inputs, reused from step to step.
+/// Host copies of the small inputs, reused from step to step.
 struct Batch {
-    recordings: Vec<f32>,
-    boxes: Vec<f32>,
     classes: Vec<i32>,
-    masks: Vec<f32>,
-    counts: Vec<i32>,
     rpn_keys: Vec<f32>,
     roi_keys: Vec<f32>,
 }
@@ -109,11 +105,7 @@ impl DetectorTask {
         let values = detector::training(&mut g, &run.network, run.batch, TrainingOptions::default())?;
         let len = |value: Value| g.ty(value).len();
         let batch = Batch {
-            recordings: vec![0.0; len(values.recordings)],
-            boxes: vec![0.0; len(values.boxes_px)],
             classes: vec![0; len(values.classes)],
-            masks: vec![0.0; values.masks.map_or(0, len)],
-            counts: vec![0; run.batch],
             rpn_keys: vec![0.0; values.rpn_keys.map_or(0, len)],
             roi_keys: vec![0.0; len(values.roi_keys)],
         };
@@ -126,34 +118,25 @@ impl DetectorTask {
         Ok(Self { training, values, validation, batch, run })
     }
 
-    fn fill_batch(&mut self, step: u64) {
-        let batch = &mut self.batch;
-        let units = self.run.network.max_units;
-        let [height, width] = self.run.network.image;
-        let first = step * self.run.batch as u64;
-        let samples = self.training.samples(first, &mut batch.recordings);
-        batch.boxes.fill(0.0);
-        batch.classes.fill(0);
-        batch.masks.fill(0.0);
-        for (index, sample) in samples.iter().enumerate() {
-            let mut count = 0;
-            for unit in &sample.units {
-                let Some(bounds) = mask_box(&unit.mask, width).filter(|_| count < units) else { continue };
-                let row = index * units + count;
-                batch.boxes[row * 4..row * 4 + 4].copy_from_slice(&bounds);
-                batch.classes[row] = 1;
-                if !batch.masks.is_empty() {
-                    let mask = &mut batch.masks[row * height * width..(row + 1) * height * width];
-                    mask.iter_mut().zip(&unit.mask).for_each(|(to, from)| *to = f32::from(*from));
-                }
-                count += 1;
-            }
-            batch.counts[index] = count as i32;
+    fn feed(&mut self, step: u64) -> Result<()> {
+        let (training, values, batch) = (&mut self.training, &self.values, &mut self.batch);
+        let inputs = SampleInputs { recordings: values.recordings, boxes: values.boxes_px, masks: values.masks };
+        let counts = training.feed_samples(step * self.run.batch as u64, inputs)?;
+        // There is one class.
+        for (classes, count) in batch.classes.chunks_exact_mut(self.run.network.max_units).zip(&counts) {
+            classes.iter_mut().zip(0..).for_each(|(class, unit)| *class = i32::from(unit < *count));
         }
         for (slot, keys) in [&mut batch.rpn_keys, &mut batch.roi_keys].into_iter().enumerate() {
             let mut draw = Stream::new(key_of(self.run.seed), [0x5a3b_1e00 + slot as u32, step as u32, 0]);
             keys.iter_mut().for_each(|key| *key = draw.uniform());
         }
+        training.feed(values.counts, &counts)?;
+        training.feed(values.classes, &batch.classes)?;
+        training.feed(values.roi_keys, &batch.roi_keys)?;
+        if let Some(keys) = values.rpn_keys {
+            training.feed(keys, &batch.rpn_keys)?;
+        }
+        Ok(())
     }
 }
 
@@ -170,20 +153,8 @@ impl Task for DetectorTask {
 
     fn step(&mut self, step: u64) -> Result<Figures> {
         self.training.enter(step)?;
-        self.fill_batch(step);
-        let (training, values, batch) = (&mut self.training, &self.values, &self.batch);
-        training.feed(values.recordings, &batch.recordings)?;
-        training.feed(values.boxes_px, &batch.boxes)?;
-        training.feed(values.classes, &batch.classes)?;
-        training.feed(values.counts, &batch.counts)?;
-        training.feed(values.roi_keys, &batch.roi_keys)?;
-        if let Some(masks) = values.masks {
-            training.feed(masks, &batch.masks)?;
-        }
-        if let Some(keys) = values.rpn_keys {
-            training.feed(keys, &batch.rpn_keys)?;
-        }
-        training.run(step)
+        self.feed(step)?;
+        self.training.run(step)
     }
 
     fn validate(&mut self) -> Result<Figures> {

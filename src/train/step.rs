@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::data::{DataMix, Sample, Stock};
+use super::data::{Batch, DataMix, Sample, Stock};
 use super::optimizer::{Clip, Optimizer, OptimizerValues, append_optimizer};
 use super::run::Figures;
 use super::schedule::Schedule;
@@ -72,6 +72,19 @@ pub struct TrainingStep {
     phase: usize,
     executor: Executor,
     optimizer: OptimizerValues,
+    /// Samples of the present phase made on the device, once they are asked for.
+    batch: Option<Batch>,
+}
+
+/// The inputs of a network that whole recordings with their truth are handed to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SampleInputs {
+    /// `[N, T, H, W, 1]`.
+    pub recordings: Value,
+    /// `[N, R, 4]`, in pixels.
+    pub boxes: Value,
+    /// `[N, R, H, W]`.
+    pub masks: Option<Value>,
 }
 
 impl TrainingStep {
@@ -93,7 +106,20 @@ impl TrainingStep {
         let (mut executor, optimizer) = plan(device, &network, &losses, &recipe, 0)?;
         nn::initialise(&mut executor, &variables, recipe.seed)?;
         let (device, cpu) = (device.clone(), device.host());
-        Ok(Self { device, cpu, network, losses, recipe, stocks, shape, variables, phase: 0, executor, optimizer })
+        Ok(Self {
+            device,
+            cpu,
+            network,
+            losses,
+            recipe,
+            stocks,
+            shape,
+            variables,
+            phase: 0,
+            executor,
+            optimizer,
+            batch: None,
+        })
     }
 
     /// Steps of all phases together.
@@ -134,7 +160,7 @@ impl TrainingStep {
             for name in &self.variables {
                 executor.set(name, &self.executor.get(name)?)?;
             }
-            (self.phase, self.executor, self.optimizer) = (phase, executor, optimizer);
+            (self.phase, self.executor, self.optimizer, self.batch) = (phase, executor, optimizer, None);
         }
         Ok(())
     }
@@ -142,6 +168,26 @@ impl TrainingStep {
     /// Fills `recordings`, `[N, T, H, W]`, with the present phase's samples from number `first` on.
     pub(super) fn samples(&self, first: u64, recordings: &mut [f32]) -> Vec<Sample> {
         self.stocks[self.phase].fill(&self.cpu, first, recordings)
+    }
+
+    /// Makes the present phase's samples from number `first` on, where the network is trained, and hands them in. Returns how many
+    /// units each has.
+    pub(super) fn feed_samples(&mut self, first: u64, inputs: SampleInputs) -> Result<Vec<i32>> {
+        let stock = &self.stocks[self.phase];
+        let batch = match &mut self.batch {
+            Some(batch) => batch,
+            none => {
+                let rows = self.network.shape(inputs.boxes).dims();
+                none.insert(Batch::new(&self.device, stock, rows[0], rows[1])?)
+            }
+        };
+        let counts = batch.make(stock, first)?;
+        self.executor.feed_from(inputs.recordings, batch.executor(), batch.recordings)?;
+        self.executor.feed_from(inputs.boxes, batch.executor(), batch.boxes)?;
+        if let Some(masks) = inputs.masks {
+            self.executor.feed_from(masks, batch.executor(), batch.masks)?;
+        }
+        Ok(counts)
     }
 
     /// Hands in an input for the next run.

@@ -174,7 +174,7 @@ impl Cuda {
     }
 
     /// Copies device memory, in stream order.
-    pub(super) fn copy(&self, from: u64, to: u64, bytes: usize) -> Result<()> {
+    pub(crate) fn copy(&self, from: u64, to: u64, bytes: usize) -> Result<()> {
         self.usable()?;
         if bytes == 0 {
             return Ok(());
