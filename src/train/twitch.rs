@@ -48,7 +48,8 @@ pub struct TwitchRun {
 }
 
 impl TwitchRun {
-    /// The run that made the shipped weights, with that many steps.
+    /// A run of that many steps as the shipped weights were made with, from random weights. They took two, the second from the
+    /// weights of the first, with other seeds, another rate and fewer steps: their card, `weights/twitch-lite.md`, tells which.
     pub fn lite(steps: u64) -> Self {
         Self {
             network: TwitchConfig::lite(),
