@@ -72,7 +72,9 @@ fn made(arguments: &Arguments) -> Result<Done> {
     let simulator = arguments.scene.simulator(Some(UNITS))?;
     let mut folder = Folder::open(&arguments.out)?;
     let mut networks = Networks::load(&arguments.common, &arguments.weights)?;
-    let made = simulator.simulate(Split::Test, 0, arguments.scene.seed);
+    let mut made = simulator.simulate(Split::Test, 0, arguments.scene.seed);
+    let more = vec![("recording.npz", simulate::npz("recording", &made, true)?)];
+    let velocity = std::mem::take(&mut made.velocity);
     let truth = &made.truth;
     let fs_hz = f64::from(truth.fs_hz);
     let snr = truth.snr_db.map_or("no noise".to_string(), |db| format!("{db:.0} dB"));
@@ -83,11 +85,10 @@ fn made(arguments: &Arguments) -> Result<Done> {
     let shape = [truth.frames, truth.height, truth.width];
     // Through its shortest decimal, 0.625 stays 0.625.
     let mm_per_pixel = truth.mm_per_pixel.to_string().parse().unwrap_or(f64::from(truth.mm_per_pixel));
-    let recording = Recording::new("demo", made.velocity.clone(), shape, fs_hz)?.with_mm_per_pixel(mm_per_pixel)?;
+    let recording = Recording::new("demo", velocity, shape, fs_hz)?.with_mm_per_pixel(mm_per_pixel)?;
     let known = truth.units.iter().map(|u| KnownUnit::new(u.mask.clone(), u.twitch_train.clone(), fs_hz));
     let known: Vec<KnownUnit> = known.collect();
     let about = About { source, velocity_unit: Some("mm/s".into()), ..About::default() };
     let job = Job { recording: &recording, truth: Some(&known), about };
-    let more = vec![("recording.npz", simulate::npz("recording", &made, true)?)];
     results::process(job, &mut networks, &Options::default(), &mut folder, more)
 }

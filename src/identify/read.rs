@@ -1,11 +1,11 @@
 //! Recordings from files: `.npy`, `.safetensors` and, with the `cli` feature, `.npz`.
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::Dtype;
+use safetensors::tensor::Metadata;
 
 use super::npy::{self, Kind};
 use super::recording::{Recording, check_shape, show};
@@ -111,36 +111,72 @@ fn read_npy(path: &Path) -> Result<Content> {
 
 fn read_safetensors(path: &Path, options: &ReadOptions) -> Result<Content> {
     let fail = |message: String| Error::file(path, message);
-    let bytes = read_bytes(path)?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(path, e))?;
-    let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(path, e))?;
-    let entries: Vec<(String, Vec<usize>)> = file.iter().map(|(n, t)| (n.to_string(), t.shape().to_vec())).collect();
+    let mut file = Tensors::open(path)?;
+    let list = file.header.tensors();
+    let entries: Vec<(String, Vec<usize>)> = list.iter().map(|(n, t)| (n.clone(), t.shape.clone())).collect();
     let name = choose(&entries, options.array.as_deref()).map_err(fail)?;
-    let tensor = file.tensor(&name).map_err(|e| damaged(path, e))?;
-    check_shape(tensor.shape()).map_err(|e| in_file(path, e))?;
-    let values = tensor_values(&tensor).map_err(|m| fail(format!("{name}: {m}")))?;
+    if let Some((_, shape)) = entries.iter().find(|(n, _)| *n == name) {
+        // Wrong extents are told before gigabytes are read.
+        check_shape(shape).map_err(|e| in_file(path, e))?;
+    }
     let number = |key: &str| -> Result<Option<f64>> {
-        let Some(text) = metadata.metadata().as_ref().and_then(|m| m.get(key)) else { return Ok(None) };
+        let Some(text) = file.header.metadata().as_ref().and_then(|m| m.get(key)) else { return Ok(None) };
         let advice = || fail(format!("{key}: expected a number in the metadata, found '{text}': correct it"));
         text.parse().map(Some).map_err(|_| advice())
     };
-    let shape = tensor.shape().to_vec();
-    Ok(Content { fs_hz: number("fs_hz")?, mm_per_pixel: number("mm_per_pixel")?, shape, values })
+    let (fs_hz, mm_per_pixel) = (number("fs_hz")?, number("mm_per_pixel")?);
+    let (shape, values) =
+        file.values(path, &name)?.ok_or_else(|| fail(format!("{name}: it is gone: copy the file again")))?;
+    Ok(Content { fs_hz, mm_per_pixel, shape, values })
 }
 
-fn read_bytes(path: &Path) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    open(path)?.read_to_end(&mut bytes).map_err(|e| Error::io(path, "read", e))?;
-    Ok(bytes)
+/// A safetensors file whose tensors are read one by one, so that none is in memory twice.
+struct Tensors {
+    reader: BufReader<File>,
+    header: Metadata,
+    /// Where the values begin, in bytes.
+    data: u64,
 }
 
-fn damaged(path: &Path, error: safetensors::SafeTensorError) -> Error {
+impl Tensors {
+    fn open(path: &Path) -> Result<Self> {
+        let mut reader = BufReader::new(open(path)?);
+        let whole = reader.get_ref().metadata().map_err(|e| Error::io(path, "read", e))?.len();
+        let mut length = [0u8; 8];
+        reader.read_exact(&mut length).map_err(|e| damaged(path, e))?;
+        let data = u64::from_le_bytes(length).checked_add(8).filter(|data| *data <= whole);
+        let data = data.ok_or_else(|| damaged(path, "the header is longer than the file"))?;
+        let mut header = Vec::new();
+        (&mut reader).take(data - 8).read_to_end(&mut header).map_err(|e| Error::io(path, "read", e))?;
+        let header: Metadata = serde_json::from_slice(&header).map_err(|e| damaged(path, e))?;
+        let announced = data.checked_add(header.data_len() as u64);
+        if announced != Some(whole) {
+            return Err(damaged(path, "the values do not end with the file"));
+        }
+        Ok(Self { reader, header, data })
+    }
+
+    /// A tensor's shape and values as `f32`, if there is one of that name.
+    fn values(&mut self, path: &Path, name: &str) -> Result<Option<(Vec<usize>, Vec<f32>)>> {
+        let Some(info) = self.header.info(name) else { return Ok(None) };
+        let fail = |message: String| Error::file(path, format!("{name}: {message}"));
+        let (begin, end) = info.data_offsets;
+        let kind = kind_of(info.dtype).map_err(fail)?;
+        let header = npy::Header { kind, big_endian: false, fortran: false, shape: info.shape.clone() };
+        self.reader.seek(SeekFrom::Start(self.data + begin as u64)).map_err(|e| Error::io(path, "read", e))?;
+        let mut bytes = (&mut self.reader).take(end.saturating_sub(begin) as u64);
+        let values = npy::read_values(&mut bytes, &header).map_err(fail)?;
+        Ok(Some((header.shape, values)))
+    }
+}
+
+fn damaged(path: &Path, what: impl std::fmt::Display) -> Error {
     let advice = "it is truncated or damaged, copy or export it again";
-    Error::file(path, format!("header: expected a whole safetensors file ({error}): {advice}"))
+    Error::file(path, format!("header: expected a whole safetensors file ({what}): {advice}"))
 }
 
-fn tensor_values(tensor: &TensorView<'_>) -> std::result::Result<Vec<f32>, String> {
-    let kind = match tensor.dtype() {
+fn kind_of(dtype: Dtype) -> std::result::Result<Kind, String> {
+    Ok(match dtype {
         Dtype::BOOL => Kind::Bool,
         Dtype::U8 => Kind::U8,
         Dtype::I8 => Kind::I8,
@@ -153,9 +189,7 @@ fn tensor_values(tensor: &TensorView<'_>) -> std::result::Result<Vec<f32>, Strin
         Dtype::F32 => Kind::F32,
         Dtype::F64 => Kind::F64,
         other => return Err(format!("dtype: expected a float or integer type, found {other:?}: convert it to F32")),
-    };
-    let header = npy::Header { kind, big_endian: false, fortran: false, shape: tensor.shape().to_vec() };
-    npy::read_values(&mut tensor.data(), &header)
+    })
 }
 
 /// Shape and values of an array.
@@ -167,13 +201,7 @@ pub(crate) type Array = (Vec<usize>, Vec<f32>);
 pub(crate) fn read_array(path: &Path, name: &str) -> Result<Option<Array>> {
     match path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_lowercase().as_str() {
         "npz" => super::npz::read_array(path, name),
-        "safetensors" => {
-            let bytes = read_bytes(path)?;
-            let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(path, e))?;
-            let Ok(tensor) = file.tensor(name) else { return Ok(None) };
-            let values = tensor_values(&tensor).map_err(|m| Error::file(path, format!("{name}: {m}")))?;
-            Ok(Some((tensor.shape().to_vec(), values)))
-        }
+        "safetensors" => Tensors::open(path)?.values(path, name),
         _ => Ok(None),
     }
 }
