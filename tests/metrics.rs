@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 use sarcomere::metrics::{
     Agreement, Cell, CellReport, FiringPair, Masks, Overlap, SignalScore, Statistic, Stica, agreement, baselines,
-    common_lag, detect, firings, matched_pairs, normalised_mse, pearson, running_mean, scaled_mse, signal_agreement,
+    common_lag, detect, firings, firings_apart, matched_pairs, normalised_mse, pearson, running_mean, scaled_mse,
+    signal_agreement,
 };
 use sarcomere::muscle::{Noise, SimulatedUnit, SimulatorConfig, Split, TestCell};
 
@@ -164,6 +165,24 @@ fn the_running_mean_covers_eleven_samples_and_what_is_there_at_the_ends() {
     assert!(close(running_mean(&ramp, 11)[19], 16.5) && close(running_mean(&ramp, 11)[10], 10.0));
     assert_eq!(running_mean(&[], 11), [] as [f64; 0]);
     assert_eq!(running_mean(&[4.0], 11), [4.0]);
+}
+
+proptest! {
+    #[test]
+    fn firings_are_apart_and_the_higher_ones_stay(values in prop::collection::vec(-1.0f32..1.0, 30..200), least in 0usize..20) {
+        let (all, mean) = (firings(&values), running_mean(&values, 11));
+        let kept = firings_apart(&values, least);
+        prop_assert!(kept.windows(2).all(|pair| pair[1] - pair[0] >= least.max(1)), "{kept:?}");
+        // What went has something higher that stayed within reach.
+        for at in all.iter().filter(|at| !kept.contains(at)) {
+            let higher = |k: &&usize| k.abs_diff(*at) < least && mean[**k] >= mean[*at];
+            prop_assert!(kept.iter().find(higher).is_some(), "{at} of {all:?}, kept {kept:?}");
+        }
+        prop_assert!(kept.iter().all(|at| all.contains(at)));
+        if least <= 2 {
+            prop_assert_eq!(kept, all);
+        }
+    }
 }
 
 #[test]

@@ -124,7 +124,7 @@ fn search(path: &Path, arguments: &Arguments, networks: &mut Option<Networks>) -
         None => networks.insert(Networks::load(&arguments.common, &arguments.weights)?),
     };
     let job = arguments.reading.job(path, &recording, truth.as_deref());
-    let options = Options { min_windows: arguments.min_windows };
+    let options = Options { min_windows: arguments.min_windows, ..Options::default() };
     results::process(job, networks, &options, &mut folder, Vec::new()).map_err(|e| named(path, e))
 }
 

@@ -5,9 +5,9 @@ use crate::metrics::pearson;
 use super::windows::{HOP, Territory, WINDOW, WindowUnit};
 
 /// Least intersection over union of territories that also share frames.
-const IOU_SHARED: f64 = 0.3;
+pub(super) const IOU_SHARED: f64 = 0.3;
 /// Least correlation of the signals on the frames that they share.
-const CORRELATION: f64 = 0.3;
+pub(super) const CORRELATION: f64 = 0.3;
 /// Least intersection over union of territories that share no frame.
 const IOU_APART: f64 = 0.5;
 

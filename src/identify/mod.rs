@@ -12,6 +12,7 @@ mod recording;
 #[cfg(feature = "cli")]
 pub mod report;
 pub mod resample;
+mod tiles;
 mod unit;
 mod windows;
 
@@ -19,22 +20,29 @@ pub use identifier::{Identifier, built_in_detector, built_in_twitch, detector_fo
 pub use link::{Track, link};
 pub use read::{ARRAY_NAMES, DEFAULT_FS_HZ, ReadOptions};
 pub use recording::{FS_RANGE_HZ, MAX_SIDE, MAX_VALUES, MIN_SIDE, PIXEL_RANGE_MM, Recording};
+pub use tiles::{OVERLAP, Tiles};
 pub use unit::MotorUnit;
 pub use windows::{HOP, MIN_FRAMES, Territory, WINDOW, WindowIdentifier, WindowUnit, check_length, window_starts};
 
 use crate::Result;
-use resample::{GRID, GRID_FS_HZ, Placement, RateChange};
+use resample::{GRID, GRID_FS_HZ, OnGrid, Placement, RateChange};
 
 /// How a recording is searched.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// In how many windows a unit must be found, where there are at least three; a lone find is more often chance.
     pub min_windows: usize,
+    /// Least time between two firings of a unit in s.
+    pub refractory_s: f64,
 }
+
+/// Least time between two firings of a unit unless told otherwise: 10 ms. In voluntary contractions motor neurons fire at some 5 to
+/// 50 Hz; only the first two discharges after a pause can come nearer to each other (doublets), and not much nearer than this.
+pub const REFRACTORY_S: f64 = 0.010;
 
 impl Default for Options {
     fn default() -> Self {
-        Self { min_windows: 2 }
+        Self { min_windows: 2, refractory_s: REFRACTORY_S }
     }
 }
 
@@ -45,17 +53,20 @@ pub struct Identification {
     pub units: Vec<MotorUnit>,
     /// How many windows of 1 s were searched.
     pub windows: usize,
+    /// How many tiles of 64 x 64 pixels each window was cut into: one, unless the field is large.
+    pub tiles: usize,
     /// Where the recording lies on the networks' grid.
     pub placement: Placement,
     /// What a reader of the results should know: resampling, padding, doubtful scale.
     pub notes: Vec<String>,
 }
 
-/// Finds the motor units of a recording. `progress` is told the windows done and their number.
+/// Finds the motor units of a recording. `progress` is told the searches done and their number.
 ///
-/// The recording is brought onto 64 x 64 pixels at 400 Hz, cut into windows of 1 s that overlap by half, each searched by
-/// `identifier`; units are linked across windows by territory and signal, their signals cross-faded, and firings taken from the
-/// whole signal. Masks and signals come back on the recording's own grid and rate.
+/// The recording is brought onto pixels of the networks' size ([`Placement::new`]) at 400 Hz and cut into windows of 1 s that overlap
+/// by half, and where its field is larger than 64 x 64 pixels into tiles of that size that overlap ([`Tiles`]); each is
+/// searched by `identifier`. Units are linked across tiles and windows by territory and signal, their signals cross-faded, and
+/// firings taken from the whole signal. Masks and signals come back on the recording's own grid and rate.
 ///
 /// # Errors
 /// If the recording is shorter than 0.25 s, or whatever `identifier` reports.
@@ -66,41 +77,68 @@ pub fn identify(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Identification> {
     check_length(recording)?;
-    let frames = resample::grid_frames(recording);
     let placement = Placement::new(recording.height(), recording.width(), recording.mm_per_pixel());
-    let grid = resample::to_grid(recording, &placement);
+    let (grid, tiles) = (OnGrid::new(recording, placement), Tiles::new(&placement));
+    let frames = grid.frames();
     let starts = window_starts(frames);
+    let searches = starts.len() * tiles.len();
     let mut found = Vec::with_capacity(starts.len());
-    for (done, start) in starts.iter().enumerate() {
-        progress(done, starts.len());
-        let units = identifier.identify_window(&windows::window(&grid, *start))?;
-        units.iter().try_for_each(windows::check_unit)?;
-        found.push(units);
+    for (w, start) in starts.iter().enumerate() {
+        let window = windows::window(&grid, *start);
+        let mut in_tiles = Vec::with_capacity(tiles.len());
+        for tile in 0..tiles.len() {
+            progress(w * tiles.len() + tile, searches);
+            let units = identifier.identify_window(&tiles.cut(tile, &window))?;
+            units.iter().try_for_each(windows::check_unit)?;
+            in_tiles.push(units);
+        }
+        found.push(tiles.merge(in_tiles));
     }
     let mut tracks = link(found, &starts);
     if starts.len() >= 3 {
         tracks.retain(|track| track.seen.len() >= options.min_windows);
     }
-    follow(&mut tracks, &grid, &starts, identifier)?;
-    progress(starts.len(), starts.len());
+    follow(&mut tracks, &grid, &tiles, &starts, identifier)?;
+    progress(searches, searches);
     tracks.sort_by(|a, b| b.score().total_cmp(&a.score()));
     let back = RateChange::new(frames, GRID_FS_HZ, recording.fs_hz(), recording.frames());
-    let units = tracks.iter().filter_map(|t| report(t, recording, &placement, &back, &starts, frames));
+    let units = tracks.iter().filter_map(|t| report(t, recording, &placement, &back, &starts, options));
     let units = units.enumerate().map(|(i, unit)| MotorUnit { id: i + 1, ..unit }).collect();
-    Ok(Identification { units, windows: starts.len(), placement, notes: notes(recording, &placement, frames) })
+    let notes = notes(recording, &placement, tiles.len(), frames);
+    Ok(Identification { units, windows: starts.len(), tiles: tiles.len(), placement, notes })
 }
 
-/// Asks for the signals of known units in the windows where they were not found.
-fn follow(tracks: &mut [Track], grid: &[f32], starts: &[usize], identifier: &mut dyn WindowIdentifier) -> Result<()> {
+/// Asks for the signals of known units in the windows where they were not found, each in the tile that sees most round it.
+fn follow(
+    tracks: &mut [Track],
+    grid: &OnGrid<'_>,
+    tiles: &Tiles,
+    starts: &[usize],
+    identifier: &mut dyn WindowIdentifier,
+) -> Result<()> {
+    let territories: Vec<Territory> = tracks.iter().map(Track::territory).collect();
+    let home: Vec<usize> = territories.iter().map(|territory| tiles.best_for(territory)).collect();
     for (window, start) in starts.iter().enumerate() {
-        let missing: Vec<usize> = (0..tracks.len()).filter(|t| tracks[*t].missing_in(window)).collect();
-        if missing.is_empty() {
+        let missing: Vec<bool> = tracks.iter().map(|track| track.missing_in(window)).collect();
+        if !missing.contains(&true) {
             continue;
         }
-        let territories: Vec<Territory> = missing.iter().map(|t| tracks[*t].territory()).collect();
-        let Some(signals) = identifier.follow(&windows::window(grid, *start), &territories)? else { continue };
-        for (t, signal) in missing.into_iter().zip(signals) {
-            tracks[t].followed.push((window, signal));
+        let frames = windows::window(grid, *start);
+        for tile in 0..tiles.len() {
+            let is_asked = |t: &usize| missing[*t] && home[*t] == tile;
+            let asked: Vec<usize> = (0..tracks.len()).filter(is_asked).collect();
+            if asked.is_empty() {
+                continue;
+            }
+            // The others too: what moves with them is not theirs.
+            let all = asked.iter().copied().chain((0..tracks.len()).filter(|t| !is_asked(t)));
+            let seen: Vec<(usize, Territory)> =
+                all.filter_map(|t| Some((t, tiles.cut_territory(tile, &territories[t])?))).collect();
+            let (order, seen): (Vec<usize>, Vec<Territory>) = seen.into_iter().unzip();
+            let Some(signals) = identifier.follow(&tiles.cut(tile, &frames), &seen)? else { continue };
+            for (t, signal) in order.into_iter().zip(signals).filter(|(t, _)| asked.contains(t)) {
+                tracks[t].followed.push((window, signal));
+            }
         }
     }
     Ok(())
@@ -113,7 +151,7 @@ fn report(
     placement: &Placement,
     back: &RateChange,
     starts: &[usize],
-    frames: usize,
+    options: &Options,
 ) -> Option<MotorUnit> {
     let territory = track.territory();
     let own = placement.to_recording(&territory.probability);
@@ -126,8 +164,8 @@ fn report(
         }
         mask[best] = 1;
     }
-    let signal = track.signal(starts, frames);
-    let firings_s = firing_instants_s(&signal);
+    let signal = track.signal(starts, resample::grid_frames(recording));
+    let firings_s = firing_instants_s(&signal, options.refractory_s);
     Some(MotorUnit {
         id: 0,
         score: track.score(),
@@ -140,9 +178,11 @@ fn report(
     })
 }
 
-/// The firings of a twitch train at 400 Hz, in s.
-pub(crate) fn firing_instants_s(signal: &[f32]) -> Vec<f64> {
-    crate::metrics::firings(signal).into_iter().map(|sample| sample as f64 / GRID_FS_HZ).collect()
+/// The firings of a twitch train at 400 Hz, in s, none less than `refractory_s` after another.
+pub(crate) fn firing_instants_s(signal: &[f32], refractory_s: f64) -> Vec<f64> {
+    // What is not a whole number of samples apart by more than rounding.
+    let least = (refractory_s * GRID_FS_HZ - 1e-6).ceil().max(0.0) as usize;
+    crate::metrics::firings_apart(signal, least).into_iter().map(|sample| sample as f64 / GRID_FS_HZ).collect()
 }
 
 /// `(y1, x1, y2, x2)` round the pixels that are set; the far edges lie beyond the last pixel.
@@ -155,11 +195,20 @@ fn bounds(mask: &[u8], width: usize) -> [usize; 4] {
     b
 }
 
-fn notes(recording: &Recording, placement: &Placement, frames: usize) -> Vec<String> {
+fn notes(recording: &Recording, placement: &Placement, tiles: usize, frames: usize) -> Vec<String> {
     let mut notes = Vec::new();
     let [_, height, width] = recording.shape();
+    let [rows, columns] = placement.grid();
     if !placement.is_identity() {
-        notes.push(format!("resampled from {height} x {width} pixels onto a grid of {GRID} x {GRID}, the aspect kept"));
+        notes.push(format!(
+            "resampled from {height} x {width} pixels onto a grid of {rows} x {columns}, the aspect kept"
+        ));
+    }
+    if tiles > 1 {
+        notes.push(format!(
+            "the grid of {rows} x {columns} pixels is searched in {tiles} overlapping tiles of {GRID} x {GRID}, as the networks have \
+             learned; what two of them saw of one unit is one"
+        ));
     }
     if recording.fs_hz() != GRID_FS_HZ {
         notes.push(format!("resampled from {} Hz to {GRID_FS_HZ} Hz", recording.fs_hz()));

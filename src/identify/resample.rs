@@ -1,11 +1,14 @@
 //! Any size and frame rate onto the networks' grid and rate, and back.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::Recording;
 
 /// Side of the networks' grid, in pixels.
 pub const GRID: usize = 64;
+/// Longest side of the grid of a large field, in pixels: 160 mm.
+pub const MAX_GRID: usize = 4 * GRID;
 /// Frame rate of the networks, in Hz.
 pub const GRID_FS_HZ: f64 = 400.0;
 /// Pixel size of the networks' grid, in mm.
@@ -19,6 +22,8 @@ pub const FIELD_MM: f64 = GRID as f64 * GRID_MM;
 pub struct Axis {
     /// Pixels of the recording.
     pub size: usize,
+    /// Pixels of the grid: [`GRID`], or more where the field is larger than that.
+    pub grid: usize,
     /// Recording pixels per grid pixel.
     pub step: f64,
     /// Where grid pixel 0 begins, in recording pixels; negative where the field is smaller than the grid.
@@ -27,22 +32,24 @@ pub struct Axis {
 
 impl Axis {
     fn centred(size: usize, step: f64) -> Self {
-        Self { size, step, start: (size as f64 - GRID as f64 * step) / 2.0 }
+        // What rounding leaves above a whole number is no further pixel.
+        let grid = ((size as f64 / step - 1e-6).ceil() as usize).max(GRID);
+        Self { size, grid, step, start: (size as f64 - grid as f64 * step) / 2.0 }
     }
 
     /// The grid from the recording.
     fn forward(&self) -> Line {
-        Line::new(self.size, GRID, self.start, self.step, false)
+        Line::new(self.size, self.grid, self.start, self.step, false)
     }
 
     /// The recording from the grid.
     fn backward(&self) -> Line {
-        Line::new(GRID, self.size, -self.start / self.step, 1.0 / self.step, true)
+        Line::new(self.grid, self.size, -self.start / self.step, 1.0 / self.step, true)
     }
 
     /// Whether grid and recording are the same.
     pub fn is_identity(&self) -> bool {
-        self.size == GRID && self.step == 1.0 && self.start == 0.0
+        self.size == self.grid && self.step == 1.0 && self.start == 0.0
     }
 
     /// A coordinate of the grid (pixel edges are integers) in the recording's pixels.
@@ -63,13 +70,15 @@ pub struct Placement {
 impl Placement {
     /// Places a field of `height` x `width` pixels.
     ///
-    /// Without a pixel size, or where the field is within 10 % of the networks' 40 mm or larger, its longer side spans the
-    /// grid. A smaller field whose pixel size is known keeps its physical scale, so that territories have the size that the
-    /// networks have learned, and is surrounded by zeros; but it never spans less than a quarter of the grid.
+    /// Without a pixel size, or where the field is within 10 % of the networks' 40 mm, its longer side spans 64 pixels of grid.
+    /// Other fields whose pixel size is known keep their physical scale, so that territories have the size that the networks
+    /// have learned: a smaller field is surrounded by zeros (but never spans less than a quarter of 64 pixels), a larger one
+    /// has a larger grid (but of at most [`MAX_GRID`] pixels a side), which is searched in tiles.
     pub fn new(height: usize, width: usize, mm_per_pixel: Option<f64>) -> Self {
         let side = height.max(width) as f64;
         let step = match mm_per_pixel {
             Some(mm) if side * mm < 0.9 * FIELD_MM => (GRID_MM / mm).min(4.0 * side / GRID as f64),
+            Some(mm) if side * mm > 1.1 * FIELD_MM => (GRID_MM / mm).max(side / MAX_GRID as f64),
             _ => side / GRID as f64,
         };
         Self { y: Axis::centred(height, step), x: Axis::centred(width, step) }
@@ -80,13 +89,18 @@ impl Placement {
         self.y.is_identity() && self.x.is_identity()
     }
 
-    /// One frame `[H, W]` on the grid `[64, 64]`, zero outside the field: area average where the recording is finer, bilinear
-    /// where it is coarser.
+    /// Rows and columns of the grid: 64 each, more where the field is larger.
+    pub fn grid(&self) -> [usize; 2] {
+        [self.y.grid, self.x.grid]
+    }
+
+    /// One frame `[H, W]` on the grid, zero outside the field: area average where the recording is finer, bilinear where it is
+    /// coarser.
     pub fn to_grid(&self, frame: &[f32]) -> Vec<f32> {
         apply(frame, &self.y.forward(), &self.x.forward())
     }
 
-    /// A map on the grid `[64, 64]` (a mask's probability, say) on the recording's pixels `[H, W]`.
+    /// A map on the grid (a mask's probability, say) on the recording's pixels `[H, W]`.
     pub fn to_recording(&self, map: &[f32]) -> Vec<f32> {
         apply(map, &self.y.backward(), &self.x.backward())
     }
@@ -161,19 +175,25 @@ fn apply(input: &[f32], y: &Line, x: &Line) -> Vec<f32> {
 /// The pass band ends at 85 % of the lower of the two Nyquist frequencies; what would alias is 60 dB down. The weights of every
 /// output sample add up to one, so that a constant stays one.
 pub struct RateChange {
+    /// First input sample of every output sample, and the weights from there on.
     taps: Vec<(usize, Vec<f32>)>,
 }
 
 impl RateChange {
     /// From `frames` samples at `from_hz` to samples at `to_hz`, sample 0 of both at the same instant; `to_frames` of them.
     pub fn new(frames: usize, from_hz: f64, to_hz: f64, to_frames: usize) -> Self {
+        Self::part(frames, from_hz, to_hz, 0..to_frames)
+    }
+
+    /// As [`RateChange::new`], for a part of the output samples only.
+    pub fn part(frames: usize, from_hz: f64, to_hz: f64, outputs: Range<usize>) -> Self {
         const ZEROS: f64 = 24.0;
         const BETA: f64 = 6.0;
         let identity = from_hz == to_hz;
         // Cut-off in cycles per input sample.
         let cut = 0.46 * (to_hz / from_hz).min(1.0);
         let half = ZEROS / (2.0 * cut);
-        let taps = (0..to_frames).map(|j| {
+        let taps = outputs.map(|j| {
             let centre = (j as f64 * from_hz / to_hz).min(frames as f64 - 1.0);
             if identity {
                 return (j.min(frames - 1), vec![1.0]);
@@ -193,11 +213,22 @@ impl RateChange {
         Self { taps: taps.collect() }
     }
 
-    /// Samples `[frames, width]` at the old rate to `[to_frames, width]` at the new one.
+    /// The input samples that are read.
+    pub fn inputs(&self) -> Range<usize> {
+        let first = self.taps.first().map_or(0, |(first, _)| *first);
+        first..self.taps.last().map_or(first, |(first, weights)| first + weights.len())
+    }
+
+    /// Samples `[frames, width]` at the old rate to those at the new one, `[outputs, width]`.
     pub fn apply(&self, input: &[f32], width: usize) -> Vec<f32> {
+        self.apply_from(0, input, width)
+    }
+
+    /// As [`RateChange::apply`], where `input` begins with sample `offset`.
+    pub fn apply_from(&self, offset: usize, input: &[f32], width: usize) -> Vec<f32> {
         let mut out = vec![0f32; self.taps.len() * width];
         for (out, (first, weights)) in out.chunks_exact_mut(width).zip(&self.taps) {
-            for (w, row) in weights.iter().zip(input[first * width..].chunks_exact(width)) {
+            for (w, row) in weights.iter().zip(input[(first - offset) * width..].chunks_exact(width)) {
                 out.iter_mut().zip(row).for_each(|(out, v)| *out += w * v);
             }
         }
@@ -228,18 +259,48 @@ pub fn grid_frames(recording: &Recording) -> usize {
     (exact.round() as usize).max(1)
 }
 
-/// The recording on the networks' grid and rate: `[frames, 64, 64]`.
-pub fn to_grid<'a>(recording: &'a Recording, placement: &Placement) -> Cow<'a, [f32]> {
-    let pixels = recording.height() * recording.width();
-    let frames = grid_frames(recording);
-    let spatial: Cow<'_, [f32]> = if placement.is_identity() {
-        recording.velocity().into()
-    } else {
-        let (y, x) = (placement.y.forward(), placement.x.forward());
-        recording.velocity().chunks_exact(pixels).flat_map(|frame| apply(frame, &y, &x)).collect::<Vec<f32>>().into()
-    };
-    if recording.fs_hz() == GRID_FS_HZ {
-        return spatial;
+/// A recording on its grid and at the networks' rate, a part at a time: a long recording is never there as a whole.
+#[derive(Clone, Copy, Debug)]
+pub struct OnGrid<'a> {
+    recording: &'a Recording,
+    placement: Placement,
+}
+
+impl<'a> OnGrid<'a> {
+    /// The recording where `placement` lays it.
+    pub fn new(recording: &'a Recording, placement: Placement) -> Self {
+        Self { recording, placement }
     }
-    RateChange::new(recording.frames(), recording.fs_hz(), GRID_FS_HZ, frames).apply(&spatial, GRID * GRID).into()
+
+    /// Number of frames at 400 Hz.
+    pub fn frames(&self) -> usize {
+        grid_frames(self.recording)
+    }
+
+    /// Pixels of a frame.
+    pub fn pixels(&self) -> usize {
+        self.placement.grid().iter().product()
+    }
+
+    /// Some frames at 400 Hz, `[frames, rows, columns]`.
+    pub fn range(&self, frames: Range<usize>) -> Cow<'a, [f32]> {
+        let fs_hz = self.recording.fs_hz();
+        if fs_hz == GRID_FS_HZ {
+            return self.own_frames(frames);
+        }
+        let change = RateChange::part(self.recording.frames(), fs_hz, GRID_FS_HZ, frames);
+        let read = change.inputs();
+        change.apply_from(read.start, &self.own_frames(read), self.pixels()).into()
+    }
+
+    /// Some of the recording's own frames on the grid.
+    fn own_frames(&self, frames: Range<usize>) -> Cow<'a, [f32]> {
+        let pixels = self.recording.height() * self.recording.width();
+        let own = &self.recording.velocity()[frames.start * pixels..frames.end * pixels];
+        if self.placement.is_identity() {
+            return own.into();
+        }
+        let (y, x) = (self.placement.y.forward(), self.placement.x.forward());
+        own.chunks_exact(pixels).flat_map(|frame| apply(frame, &y, &x)).collect::<Vec<f32>>().into()
+    }
 }

@@ -17,7 +17,7 @@ pub struct MotorUnit {
     pub signal: Vec<f32>,
     /// Firing instants in s from the first frame: the peaks of the twitch train, some tens of ms after the motor neuron fired.
     pub firings_s: Vec<f64>,
-    /// Probability of the territory on the networks' 64 x 64 grid.
+    /// Probability of the territory on the grid of [`Placement::grid`](super::resample::Placement::grid).
     pub probability: Vec<f32>,
 }
 

@@ -1,7 +1,7 @@
 //! Windows of one second: cutting a recording, and asking for the units of each.
 
 use super::Recording;
-use super::resample::{GRID, GRID_FS_HZ, grid_frames};
+use super::resample::{GRID, GRID_FS_HZ, OnGrid, grid_frames};
 use crate::{Error, Result};
 
 /// Frames of a window: 1 s at 400 Hz.
@@ -11,10 +11,10 @@ pub const HOP: usize = WINDOW / 2;
 /// Shortest recording in frames at 400 Hz: 0.25 s, about two twitches.
 pub const MIN_FRAMES: usize = 100;
 
-/// Where a unit lies on the 64 x 64 grid.
+/// Where a unit lies on the 64 x 64 grid of a tile, or on the whole grid of a large field.
 #[derive(Clone, Debug)]
 pub struct Territory {
-    /// Probability of every grid pixel to belong to it, `[64, 64]`; a 0/1 mask will do.
+    /// Probability of every grid pixel to belong to it, `[64, 64]` (on a large grid, its rows and columns); a 0/1 mask will do.
     pub probability: Vec<f32>,
     /// `(y1, x1, y2, x2)` in grid pixels.
     pub bbox: [f32; 4],
@@ -36,8 +36,9 @@ pub trait WindowIdentifier {
     /// The units in `window`, velocities `[400, 64, 64]` as recorded (not standardised).
     fn identify_window(&mut self, window: &[f32]) -> Result<Vec<WindowUnit>>;
 
-    /// The twitch trains `[400]` of units known from other windows, one for each territory. `None` if that cannot be told:
-    /// their signal is then zero in windows where they were not found.
+    /// The twitch trains `[400]` of units known from other windows, one for each territory. They are given together with all
+    /// others of the tile, whose signals must be told apart from theirs. `None` if that cannot be told: their signal is then zero
+    /// in windows where they were not found.
     fn follow(&mut self, window: &[f32], territories: &[Territory]) -> Result<Option<Vec<Vec<f32>>>> {
         let _ = (window, territories);
         Ok(None)
@@ -53,17 +54,17 @@ pub fn window_starts(frames: usize) -> Vec<usize> {
 }
 
 /// The window that begins at `start`; a recording shorter than a window is mirrored at its end until it fills one.
-pub fn window(grid: &[f32], start: usize) -> std::borrow::Cow<'_, [f32]> {
-    let pixels = GRID * GRID;
-    let frames = grid.len() / pixels;
-    if let Some(whole) = grid.get(start * pixels..(start + WINDOW) * pixels) {
-        return whole.into();
+pub fn window<'a>(grid: &OnGrid<'a>, start: usize) -> std::borrow::Cow<'a, [f32]> {
+    let (frames, pixels) = (grid.frames(), grid.pixels());
+    if start + WINDOW <= frames {
+        return grid.range(start..start + WINDOW);
     }
+    let whole = grid.range(0..frames);
     let period = (2 * frames).saturating_sub(2).max(1);
     let mirrored = (0..WINDOW).flat_map(|t| {
         let t = t % period;
         let t = if t < frames { t } else { period - t };
-        &grid[t * pixels..(t + 1) * pixels]
+        &whole[t * pixels..(t + 1) * pixels]
     });
     mirrored.copied().collect::<Vec<f32>>().into()
 }

@@ -14,6 +14,22 @@ pub fn firings(signal: &[f32]) -> Vec<usize> {
     maxima(&running_mean(signal, MEAN_SAMPLES))
 }
 
+/// As [`firings`], but no two less than `least` samples apart: the higher one of two stays. A motor neuron needs some time before
+/// it can fire again, so two near maxima are one twitch with a ripple; decompositions of electromyograms pick the peaks of a
+/// motor unit's train in the same way.
+pub fn firings_apart(signal: &[f32], least: usize) -> Vec<usize> {
+    let mean = running_mean(signal, MEAN_SAMPLES);
+    let mut falling = maxima(&mean);
+    falling.sort_by(|a, b| mean[*b].total_cmp(&mean[*a]).then(a.cmp(b)));
+    let mut kept = std::collections::BTreeSet::new();
+    for at in falling {
+        if kept.range((at + 1).saturating_sub(least)..at + least.max(1)).next().is_none() {
+            kept.insert(at);
+        }
+    }
+    kept.into_iter().collect()
+}
+
 /// Centred mean over `samples` samples (an odd number), at the ends over what is there.
 pub fn running_mean(signal: &[f32], samples: usize) -> Vec<f64> {
     let reach = samples / 2;

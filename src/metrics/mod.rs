@@ -21,7 +21,7 @@ mod stica;
 
 pub use firings::{
     Agreement, FiringPair, MAX_LAG_SAMPLES, MEAN_SAMPLES, TOLERANCE_SAMPLES, agreement, common_lag, firings,
-    matched_pairs, running_mean, signal_agreement,
+    firings_apart, matched_pairs, running_mean, signal_agreement,
 };
 pub use masks::{Detection, Masks, Overlap, Pair, detect};
 pub use report::{Cell, CellReport, DetectionReport, DiameterBin, EndToEndReport, GOOD_RATE, SignalReport, Statistic};

@@ -3,4 +3,5 @@
 mod linking;
 mod readers;
 mod resampling;
+mod tiles;
 mod weights;

@@ -1,5 +1,5 @@
 use sarcomere::Recording;
-use sarcomere::identify::resample::{GRID, Placement, RateChange, grid_frames, to_grid};
+use sarcomere::identify::resample::{GRID, MAX_GRID, OnGrid, Placement, RateChange, grid_frames};
 
 fn disc(size: usize, cy: f64, cx: f64, radius: f64) -> Vec<f32> {
     let inside = |i: usize| {
@@ -20,7 +20,7 @@ fn centre_and_area(map: &[f32], width: usize) -> (f64, f64, f64) {
 #[test]
 fn the_networks_own_grid_passes_untouched() {
     let frame: Vec<f32> = (0..GRID * GRID).map(|i| (i as f32 * 0.37).sin()).collect();
-    for mm in [None, Some(0.625), Some(0.6), Some(2.0)] {
+    for mm in [None, Some(0.625), Some(0.6), Some(0.68)] {
         let placement = Placement::new(GRID, GRID, mm);
         assert!(placement.is_identity(), "{mm:?}");
         assert_eq!(placement.to_grid(&frame), frame);
@@ -73,8 +73,16 @@ fn a_known_pixel_size_keeps_the_physical_scale() {
     let (y, x, area) = centre_and_area(&grid, GRID);
     assert!((y - 32.0).abs() < 1e-3 && (x - 32.0).abs() < 1e-3);
     assert!((area - 1024.0).abs() < 1.0, "{area}");
-    // 80 mm do not fit: the whole field is shown, smaller.
-    assert_eq!(Placement::new(200, 200, Some(0.4)), Placement::new(200, 200, None));
+    // 80 mm do not fit: the grid is larger.
+    let placement = Placement::new(200, 100, Some(0.4));
+    assert_eq!(placement.grid(), [128, 64]);
+    let grid = placement.to_grid(&vec![1.0; 200 * 100]);
+    assert!(grid.iter().all(|v| (v - 1.0).abs() < 1e-5));
+    assert!(placement.to_recording(&grid).iter().all(|v| (v - 1.0).abs() < 1e-5));
+    // 42 mm are shown 5 % smaller rather than in two tiles, and 400 mm are too much for any number of tiles.
+    assert_eq!(Placement::new(210, 210, Some(0.2)), Placement::new(210, 210, None));
+    assert_eq!(Placement::new(400, 200, Some(1.0)).grid(), [MAX_GRID, MAX_GRID / 2]);
+    assert!(Placement::new(64, 112, Some(0.625)).is_identity());
     // A field of 2 mm would vanish: it never spans less than 16 pixels.
     let (.., area) = centre_and_area(&Placement::new(20, 20, Some(0.1)).to_grid(&[1.0; 400]), GRID);
     assert!((area - 256.0).abs() < 1.0, "{area}");
@@ -117,8 +125,10 @@ fn whole_recordings_change_size_and_rate() {
     let velocity: Vec<f32> = wave.iter().flat_map(|w| pattern.iter().map(move |p| w * p)).collect();
     let recording = Recording::new("r", velocity, [frames, size, size], fs).unwrap();
     assert_eq!(grid_frames(&recording), 400);
-    let grid = to_grid(&recording, &Placement::new(size, size, None));
+    let on_grid = OnGrid::new(&recording, Placement::new(size, size, None));
+    let grid = on_grid.range(0..400);
     assert_eq!(grid.len(), 400 * GRID * GRID);
+    assert_eq!(*on_grid.range(123..170), grid[123 * GRID * GRID..170 * GRID * GRID], "a part is a part of the whole");
     let inside: Vec<f32> = grid.chunks_exact(GRID * GRID).map(|f| f[32 * GRID + 20]).collect();
     let outside = grid.chunks_exact(GRID * GRID).map(|f| f[32 * GRID + 50]).fold(0.0f32, |m, v| m.max(v.abs()));
     let error =

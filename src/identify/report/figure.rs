@@ -167,7 +167,7 @@ pub(super) fn unit_outlines(unit: &MotorUnit, report: &Report<'_>) -> Vec<Vec<(f
     let own = |(y, x): (f32, f32)| {
         (placement.y.to_recording(f64::from(y)) as f32, placement.x.to_recording(f64::from(x)) as f32)
     };
-    let lines = smooth_outlines(&unit.probability, crate::identify::resample::GRID);
+    let lines = smooth_outlines(&unit.probability, placement.x.grid);
     lines.into_iter().map(|line| line.into_iter().map(own).collect()).collect()
 }
 

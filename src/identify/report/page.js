@@ -2,7 +2,7 @@
 const $ = id => document.getElementById(id);
 const data = JSON.parse($('data').textContent);
 const frames = Uint8Array.from(atob($('frames').textContent), c => c.charCodeAt(0));
-const G = data.grid, N = G * G, count = frames.length / N;
+const [GH, GW] = data.grid, N = GH * GW, count = frames.length / N;
 const units = data.units, truth = data.truth || [];
 let chosen = 0, time = 0, playing = false, last = 0;
 
@@ -32,8 +32,9 @@ function makeTable() {
   });
 }
 const small = document.createElement('canvas');
-small.width = small.height = G;
-const smallCtx = small.getContext('2d'), image = smallCtx.createImageData(G, G);
+small.width = GW;
+small.height = GH;
+const smallCtx = small.getContext('2d'), image = smallCtx.createImageData(GW, GH);
 
 function trace(ctx, loops, k) {
   ctx.beginPath();
@@ -51,7 +52,7 @@ function flash(unit) {
 }
 
 function drawMovie() {
-  const [ctx, w] = fit($('movie')), k = w / G;
+  const [ctx, w, h] = fit($('movie')), k = w / GW;
   const frame = Math.min(count - 1, Math.floor(time * data.movie_hz));
   for (let i = 0; i < N; i++) {
     const c = table[frames[frame * N + i]];
@@ -60,7 +61,7 @@ function drawMovie() {
   smallCtx.putImageData(image, 0, 0);
   ctx.imageSmoothingEnabled = true;
   ctx.imageSmoothingQuality = 'high';
-  ctx.drawImage(small, 0, 0, w, w);
+  ctx.drawImage(small, 0, 0, w, h);
   ctx.lineJoin = 'round';
   if ($('show-truth').checked) for (const t of truth) {
     ctx.setLineDash([5, 4]);
@@ -95,7 +96,7 @@ function drawMovie() {
     });
   }
   if (data.mm_per_pixel) {
-    const length = 10 / data.mm_per_pixel * k, y = w - 14;
+    const length = 10 / data.mm_per_pixel * k, y = h - 14;
     ctx.globalAlpha = 0.7;
     ctx.fillStyle = css('--card');
     ctx.fillRect(8, y - 22, length + 12, 28);
@@ -259,7 +260,7 @@ for (const id of ['show-units', 'show-numbers', 'show-truth']) $(id).onchange = 
 $('previous').onclick = () => choose(chosen - 1);
 $('next').onclick = () => choose(chosen + 1);
 $('movie').onclick = e => {
-  const box = $('movie').getBoundingClientRect(), k = box.width / G, ctx = smallCtx;
+  const box = $('movie').getBoundingClientRect(), k = box.width / GW, ctx = smallCtx;
   const hits = units.map((unit, i) => { trace(ctx, unit.outline, 1); return [ctx.isPointInPath((e.clientX - box.left) / k, (e.clientY - box.top) / k, 'evenodd'), unit.area, i]; });
   const inside = hits.filter(h => h[0]).sort((a, b) => a[1] - b[1]);
   if (inside.length) {
@@ -280,5 +281,6 @@ document.onkeydown = e => {
 function theme(on) { document.documentElement.classList.toggle('dark', on); $('theme').textContent = on ? 'Light' : 'Dark'; drawAll(); }
 $('theme').onclick = () => theme(!dark());
 window.onresize = drawAll;
+$('movie').style.aspectRatio = `${GW} / ${GH}`;
 if (data.truth) $('truth-label').hidden = false;
 theme(window.matchMedia('(prefers-color-scheme: dark)').matches);

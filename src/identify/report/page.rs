@@ -8,10 +8,10 @@ use super::figure::quantile;
 use super::results::round_significant;
 use super::{Comparison, Report};
 use crate::identify::MotorUnit;
-use crate::identify::resample::{GRID, GRID_FS_HZ, to_grid};
+use crate::identify::resample::{GRID, GRID_FS_HZ, OnGrid};
 
-/// Most frames that the page carries: 4 kB each.
-const MAX_FRAMES: usize = 800;
+/// Most bytes of frames that the page carries: 800 frames of 64 x 64 pixels.
+const MAX_BYTES: usize = 800 * GRID * GRID;
 /// Longest part of a recording that the page plays, in s.
 const MAX_S: f64 = 20.0;
 /// Seconds of signal in a row of the table.
@@ -74,19 +74,19 @@ struct Movie {
 
 impl Movie {
     fn new(report: &Report<'_>) -> Self {
-        let grid = to_grid(report.recording, &report.found.placement);
-        let pixels = GRID * GRID;
-        let total = grid.len() / pixels;
+        let grid = OnGrid::new(report.recording, report.found.placement);
+        let total = grid.frames();
         let shown = total.min((MAX_S * GRID_FS_HZ) as usize);
-        let stride = shown.div_ceil(MAX_FRAMES);
+        let stride = shown.div_ceil((MAX_BYTES / grid.pixels()).max(1));
+        let picked: Vec<f32> =
+            (0..shown).step_by(stride).flat_map(|frame| grid.range(frame..frame + 1).into_owned()).collect();
         let limit = {
             // Every 7th value tells the range well enough.
-            let some: Vec<f32> = grid.iter().step_by(7).map(|v| v.abs()).filter(|v| *v > 0.0).collect();
+            let some: Vec<f32> = picked.iter().step_by(7).map(|v| v.abs()).filter(|v| *v > 0.0).collect();
             quantile(&some, 0.999).max(f32::MIN_POSITIVE)
         };
         let byte = |v: &f32| (128.0 + 127.0 * (v / limit).clamp(-1.0, 1.0)).round() as u8;
-        let picked = grid.chunks_exact(pixels).take(shown).step_by(stride);
-        let bytes = picked.flat_map(|frame| frame.iter().map(byte)).collect();
+        let bytes = picked.iter().map(byte).collect();
         let hz = GRID_FS_HZ / stride as f64;
         let unit = report.about.velocity_unit.as_deref().unwrap_or("in the recording's unit");
         let mut words = format!(
@@ -131,7 +131,7 @@ fn data(report: &Report<'_>, movie: &Movie, comparison: Option<&Comparison>) -> 
             json!({
                 "id": unit.id,
                 "color": [hex(LIGHT.unit(unit.id)), hex(DARK.unit(unit.id))],
-                "outline": loops(&unit.probability, GRID),
+                "outline": loops(&unit.probability, placement.x.grid),
                 "label": [(x - placement.x.start) / placement.x.step, (y - placement.y.start) / placement.y.step],
                 "area": unit.area_px(),
                 "signal": signal(&unit.signal),
@@ -145,7 +145,7 @@ fn data(report: &Report<'_>, movie: &Movie, comparison: Option<&Comparison>) -> 
         let known = truth.iter().map(|t| {
             let mask: Vec<f32> = t.mask.iter().map(|m| f32::from(*m)).collect();
             json!({
-                "outline": loops(&placement.to_grid(&mask), GRID),
+                "outline": loops(&placement.to_grid(&mask), placement.x.grid),
                 "signal": signal(&t.signal),
                 "firings": within(&t.firings_s),
             })
@@ -153,7 +153,7 @@ fn data(report: &Report<'_>, movie: &Movie, comparison: Option<&Comparison>) -> 
         known.collect::<Vec<_>>()
     });
     json!({
-        "grid": GRID,
+        "grid": placement.grid(),
         "movie_hz": movie.hz,
         "duration_s": movie.duration_s,
         "row_s": ROW_S,

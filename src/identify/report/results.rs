@@ -42,6 +42,7 @@ pub fn units_json(report: &Report<'_>) -> Value {
             "duration_s": recording.duration_s(), "velocity_unit": report.about.velocity_unit,
         },
         "windows": report.found.windows,
+        "tiles": report.found.tiles,
         "notes": report.found.notes,
         "units": units,
     });
