@@ -5,87 +5,23 @@
 //! measured: twice the error that the same plain loops make in `f32` (on inputs rounded to what the device rounds to), plus a
 //! few units in the last place.
 
+mod numbers;
+mod real;
+mod setting;
+
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::Arc;
+
+pub use numbers::Numbers;
+pub use real::{Data, Real};
+pub use setting::{Setting, processors};
 
 use crate::device::Device;
 use crate::device::cuda::Precision;
 use crate::graph::{Executor, Graph, Value};
 use crate::tensor::{DType, Tensor, TensorType};
 use crate::{Error, Result};
-
-/// The float types that a reference runs in.
-pub trait Real:
-    Copy
-    + Debug
-    + PartialOrd
-    + std::ops::Add<Output = Self>
-    + std::ops::Sub<Output = Self>
-    + std::ops::Mul<Output = Self>
-    + std::ops::Div<Output = Self>
-    + std::ops::Neg<Output = Self>
-    + std::ops::AddAssign
-    + std::iter::Sum
-{
-    /// Rounds from `f64`.
-    fn of(value: f64) -> Self;
-    /// Widens to `f64`.
-    fn wide(self) -> f64;
-    /// Applies a function of one variable, rounding its result.
-    fn map(self, f: impl Fn(f64) -> f64) -> Self {
-        Self::of(f(self.wide()))
-    }
-    /// The larger one.
-    fn max(self, other: Self) -> Self {
-        if other > self { other } else { self }
-    }
-}
-
-impl Real for f64 {
-    fn of(value: f64) -> Self {
-        value
-    }
-    fn wide(self) -> f64 {
-        self
-    }
-}
-
-impl Real for f32 {
-    fn of(value: f64) -> Self {
-        value as f32
-    }
-    fn wide(self) -> f64 {
-        self as f64
-    }
-}
-
-/// An input of a reference: floats in the reference's type, integers as they are.
-#[derive(Clone, Debug)]
-pub enum Data<R> {
-    /// `f32` tensors.
-    Real(Vec<R>),
-    /// `i32` tensors.
-    Int(Vec<i32>),
-}
-
-impl<R> Data<R> {
-    /// The floats. Panics on integers: a mistake in the problem.
-    pub fn real(&self) -> &[R] {
-        match self {
-            Data::Real(values) => values,
-            Data::Int(_) => panic!("reference reads integers as floats"),
-        }
-    }
-
-    /// The integers. Panics on floats: a mistake in the problem.
-    pub fn int(&self) -> &[i32] {
-        match self {
-            Data::Int(values) => values,
-            Data::Real(_) => panic!("reference reads floats as integers"),
-        }
-    }
-}
 
 /// One instance of an op: attributes and shapes, inputs, graph, reference.
 pub trait Problem: Debug {
@@ -97,6 +33,11 @@ pub trait Problem: Debug {
 
     /// The outputs, computed by plain loops in `R`.
     fn reference<R: Real>(&self, inputs: &[Data<R>]) -> Vec<Vec<R>>;
+
+    /// Indices of the inputs that are variables, which the op updates in place.
+    fn variables(&self) -> Vec<usize> {
+        Vec::new()
+    }
 
     /// Indices of the inputs whose gradients are checked (against finite differences of the `f64` reference).
     fn differentiable(&self) -> Vec<usize> {
@@ -175,8 +116,7 @@ impl Expected {
             let (found, expected) = (values.len(), outputs.len());
             return Err(Error::graph(format!("{problem:?}: {found} outputs, the reference has {expected}")));
         }
-        let direction = |(i, value): (usize, &Value)| random_tensor(graph.ty(*value), seed ^ (0x9e37 + i as u64));
-        let directions: Vec<Tensor> = values.iter().enumerate().map(direction).collect::<Result<_>>()?;
+        let directions = directions(&graph, &values, seed)?;
         let weights: Vec<Vec<f64>> = directions.iter().map(wide_values).collect::<Result<_>>()?;
         let differences = |index: usize| finite_differences(problem, &wide, index, &weights);
         let gradients: Vec<_> = problem.differentiable().into_iter().map(differences).collect();
@@ -192,29 +132,23 @@ impl Expected {
         let precision = device.precision();
         let honest = self.honest.get(&precision);
         let honest = honest.ok_or_else(|| Error::graph(format!("no reference was made for {precision}")))?;
-        let (mut graph, inputs, outputs) = graph_of(problem, &self.tensors)?;
-        let wrt: Vec<Value> = problem.differentiable().iter().map(|i| inputs[*i]).collect();
-        let mut targets = outputs.clone();
-        if !wrt.is_empty() {
-            let mut seeds = Vec::new();
-            for (output, direction) in outputs.iter().zip(&self.directions) {
-                if graph.ty(*output).dtype == DType::F32 {
-                    let direction = graph.constant(direction.clone());
-                    seeds.push((*output, direction));
-                }
-            }
-            targets.extend(graph.gradients_from(&seeds, &wrt)?);
-        }
+        let (graph, inputs, outputs, targets) = differentiated(problem, &self.tensors, &self.directions)?;
         let mut executor = Executor::new(device, Arc::new(graph), &targets)?;
-        let feeds: Vec<(Value, &Tensor)> = inputs.iter().copied().zip(&self.tensors).collect();
-        executor.run(&feeds)?;
+        let variables = problem.variables();
+        let fed = inputs.iter().copied().zip(&self.tensors).enumerate();
+        let feeds: Vec<(Value, &Tensor)> = fed.filter(|(i, _)| !variables.contains(i)).map(|(_, fed)| fed).collect();
+        let run = |executor: &mut Executor| {
+            variables.iter().try_for_each(|i| executor.set(&format!("input{i}"), &self.tensors[*i]))?;
+            executor.run(&feeds)
+        };
+        run(&mut executor)?;
         for (i, (output, expected)) in outputs.iter().zip(&self.outputs).enumerate() {
             let found: Vec<f64> = wide_values(&executor.output(*output)?)?;
             compare(&format!("{problem:?} seed {seed}: output {i}"), &found, expected, honest.tolerances[i])?;
         }
         // Twice over the inputs, so that a body that depends on what the arena held is caught.
         let first: Vec<Tensor> = targets.iter().map(|v| executor.output(*v)).collect::<Result<_>>()?;
-        executor.run(&feeds)?;
+        run(&mut executor)?;
         for (value, first) in targets.iter().zip(&first) {
             if executor.output(*value)?.bytes() != first.bytes() {
                 return Err(Error::graph(format!("{problem:?} seed {seed}: a second run gives other bits")));
@@ -246,11 +180,50 @@ impl Expected {
 fn graph_of<P: Problem>(problem: &P, tensors: &[Tensor]) -> Result<(Graph, Vec<Value>, Vec<Value>)> {
     let mut graph = Graph::new();
     let mut inputs = Vec::new();
+    let variables = problem.variables();
     for (i, tensor) in tensors.iter().enumerate() {
-        inputs.push(graph.input(&format!("input{i}"), tensor.ty().clone())?);
+        let (name, ty) = (format!("input{i}"), tensor.ty().clone());
+        inputs.push(if variables.contains(&i) { graph.variable(&name, ty)? } else { graph.input(&name, ty)? });
     }
     let outputs = problem.build(&mut graph, &inputs)?;
     Ok((graph, inputs, outputs))
+}
+
+/// The same with gradients of the outputs, weighed by `directions`; the last are outputs and gradients together.
+#[allow(clippy::type_complexity)]
+fn differentiated<P: Problem>(
+    problem: &P,
+    tensors: &[Tensor],
+    directions: &[Tensor],
+) -> Result<(Graph, Vec<Value>, Vec<Value>, Vec<Value>)> {
+    let (mut graph, inputs, outputs) = graph_of(problem, tensors)?;
+    let wrt: Vec<Value> = problem.differentiable().iter().map(|i| inputs[*i]).collect();
+    let mut targets = outputs.clone();
+    if !wrt.is_empty() {
+        let mut seeds = Vec::new();
+        for (output, direction) in outputs.iter().zip(directions) {
+            if graph.ty(*output).dtype == DType::F32 {
+                let direction = graph.constant(direction.clone());
+                seeds.push((*output, direction));
+            }
+        }
+        targets.extend(graph.gradients_from(&seeds, &wrt)?);
+    }
+    Ok((graph, inputs, outputs, targets))
+}
+
+/// Random weights of outputs.
+fn directions(graph: &Graph, outputs: &[Value], seed: u64) -> Result<Vec<Tensor>> {
+    let direction = |(i, value): (usize, &Value)| random_tensor(graph.ty(*value), seed ^ (0x9e37 + i as u64));
+    outputs.iter().enumerate().map(direction).collect()
+}
+
+/// What a check of the problem runs: its graph with the gradients that are checked.
+pub fn graph<P: Problem>(problem: &P, seed: u64) -> Result<Graph> {
+    let tensors = problem.inputs(seed);
+    let (graph, _, outputs) = graph_of(problem, &tensors)?;
+    let directions = directions(&graph, &outputs, seed)?;
+    Ok(differentiated(problem, &tensors, &directions)?.0)
 }
 
 /// Central differences of the `f64` reference in the directions, at every element of small inputs and at an even sample of
@@ -291,37 +264,6 @@ fn finite_differences<P: Problem>(
 /// An error says what differs, where, and by how much.
 pub fn check<P: Problem>(problem: &P, device: &Device, seed: u64) -> Result<()> {
     Expected::new(problem, seed, &[device.precision()])?.compare(problem, device, seed)
-}
-
-/// The processor once for every instruction set of this machine, with one and with three threads.
-pub fn processors() -> Vec<Device> {
-    let with = |isa| [1, 3].map(|threads| Device::Cpu(Arc::new(crate::device::Cpu::with(threads, isa))));
-    crate::device::cpu::Isa::available().into_iter().flat_map(with).collect()
-}
-
-/// A device to check problems on, and what must be set up before.
-pub struct Setting<'a> {
-    device: Device,
-    name: String,
-    prepare: Box<dyn Fn() + 'a>,
-}
-
-impl<'a> Setting<'a> {
-    /// A device that needs no preparation.
-    pub fn of(device: Device) -> Self {
-        Self { name: device.describe(), device, prepare: Box::new(|| ()) }
-    }
-
-    /// The device, after the preparation.
-    pub fn prepared_device(&self) -> &Device {
-        (self.prepare)();
-        &self.device
-    }
-
-    /// The same with something to be called before each problem, and its name for messages.
-    pub fn prepared(self, name: String, prepare: impl Fn() + 'a) -> Self {
-        Self { name: format!("{}, {name}", self.name), prepare: Box::new(prepare), ..self }
-    }
 }
 
 /// As [`check`] in several settings, with the reference worked out once. What goes wrong is told with the setting in front.
@@ -385,57 +327,6 @@ fn widened(data: &Data<f32>) -> Data<f64> {
 /// Values of an `f32`, `i32` or `u8` tensor, widened.
 pub fn wide_values(tensor: &Tensor) -> Result<Vec<f64>> {
     Ok(tensor.to_f32().values::<f32>()?.iter().map(|v| *v as f64).collect())
-}
-
-/// A deterministic stream of numbers for problems (splitmix64).
-#[derive(Clone, Debug)]
-pub struct Numbers(u64);
-
-impl Numbers {
-    /// The stream of a seed.
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5ac0_0c0e)
-    }
-
-    /// The next 64 bits.
-    pub fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Uniform in `[low, high)`.
-    pub fn uniform(&mut self, low: f32, high: f32) -> f32 {
-        low + (high - low) * ((self.next_u64() >> 40) as f32 / (1u64 << 24) as f32)
-    }
-
-    /// Uniform on `low..=high`.
-    pub fn integer(&mut self, low: usize, high: usize) -> usize {
-        low + (self.next_u64() % (high - low + 1) as u64) as usize
-    }
-
-    /// `len` values uniform in -1..1.
-    pub fn values(&mut self, len: usize) -> Vec<f32> {
-        (0..len).map(|_| self.uniform(-1.0, 1.0)).collect()
-    }
-
-    /// A tensor of values uniform in -1..1.
-    pub fn tensor(&mut self, dims: &[usize]) -> Tensor {
-        let mut tensor = Tensor::zeros(DType::F32, dims);
-        for byte in bytemuck::cast_slice_mut::<u8, f32>(tensor.bytes_mut()) {
-            *byte = self.uniform(-1.0, 1.0);
-        }
-        tensor
-    }
-
-    /// An `i32` tensor of given values.
-    pub fn ints(values: &[i32]) -> Tensor {
-        let mut tensor = Tensor::zeros(DType::I32, [values.len()]);
-        tensor.bytes_mut().copy_from_slice(bytemuck::cast_slice(values));
-        tensor
-    }
 }
 
 fn random_tensor(ty: &TensorType, seed: u64) -> Result<Tensor> {
