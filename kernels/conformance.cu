@@ -2,19 +2,19 @@
 // says; a GPU says what is so. Nothing here is fast or used by a network.
 //
 //   mma       D[16,8] = C + A B, A and B rounded, by fragments loaded lane by lane as device/mma.cuh documents
-//   ldmatrix  out[lane][2 q + i] = element i of matrix q in that lane; x: [8 MATRICES rows, 8], small whole numbers
-//   copy      y = x by cp.async in pieces of BYTES; every third piece is not valid: zeros
+//   ldmatrix  out[lane][2 q + i] = element i of matrix q in that lane; x: [8 matrices, 8 rows, 8], small whole numbers
+//   copy      y = x by cp.async in pieces of PIECE_BYTES; every third piece is not valid: zeros
 //   reduce    out = sum, largest, index of the largest of 256 values
 //
 // Cut: one warp (mma, ldmatrix), one block of 256 (copy, reduce). Cost: nothing. Needs: before sm_80 mma is plain arithmetic and
-// copies are plain. Constants: MATRICES 1, 2, 4; BYTES 4, 8, 16. Determinism: run_to_run.
+// copies are plain. Constants: PIECE_BYTES 4, 8, 16. Determinism: run_to_run.
 #include "device/prelude.cuh"
 #include "device/copy.cuh"
 #include "device/mma.cuh"
 #include "device/reduce.cuh"
 
-#ifndef BYTES
-#define BYTES 16
+#ifndef PIECE_BYTES
+#define PIECE_BYTES 16
 #endif
 
 KERNEL(32) conformance_mma_bf16(const float* a, const float* b, const float* c, float* d) {
@@ -81,9 +81,9 @@ LDMATRIX_KERNEL(ldmatrix_x4_trans, 4)
 
 // 256 pieces: one a thread, read back from the neighbour's.
 KERNEL(256) conformance_copy(const float* x, float* y) {
-    constexpr int VALUES = BYTES / 4;
+    constexpr int VALUES = PIECE_BYTES / 4;
     SHARED(float, pieces, [256][VALUES]);
-    copy_async<BYTES>(pieces[threadIdx.x], x + VALUES * threadIdx.x, threadIdx.x % 3 != 2);
+    copy_async<PIECE_BYTES>(pieces[threadIdx.x], x + VALUES * threadIdx.x, threadIdx.x % 3 != 2);
     copy_commit();
     copy_wait<0>();
     __syncthreads();

@@ -2,20 +2,23 @@
 
 use std::collections::BTreeMap;
 
+use super::primitives::{Primitive, PrimitiveProblem};
 use crate::Result;
 use crate::detector::{Detector, DetectorConfig};
 use crate::device::cuda::{Module, SOURCES, Target, Types};
 use crate::graph::{Graph, Value};
 use crate::muscle::{Noise, SimulatorConfig, Split};
+use crate::ops::problem;
 use crate::tensor::TensorType;
 use crate::train::{Clip, Optimizer, detector_step, twitch_step};
 use crate::twitch::{TwitchConfig, TwitchEstimator};
 
 /// Modules with the kernels (and their threads a block) launched from them by both networks in both presets, inference and
-/// training, and by the simulator, on `target`; and every other source without constants, so that none is left out.
+/// training, by the simulator and by the conformance of primitives, on `target`; and every other source without constants, so
+/// that none is left out.
 pub fn catalogue(target: &Target) -> Result<BTreeMap<Module, BTreeMap<String, u32>>> {
     let mut found: BTreeMap<Module, BTreeMap<String, u32>> = BTreeMap::new();
-    for graph in network_graphs()? {
+    for graph in network_graphs()?.into_iter().chain(primitives()?) {
         let types = |values: &[Value]| -> Vec<TensorType> { values.iter().map(|v| graph.ty(*v).clone()).collect() };
         for node in graph.nodes().iter().filter(|node| !node.op.is_view()) {
             let (inputs, outputs) = (types(&node.inputs), types(&node.outputs));
@@ -56,4 +59,8 @@ fn network_graphs() -> Result<Vec<Graph>> {
         graphs.push(graph);
     }
     Ok(graphs)
+}
+
+fn primitives() -> Result<Vec<Graph>> {
+    Primitive::ALL.into_iter().map(|primitive| problem::graph(&PrimitiveProblem { primitive }, 0)).collect()
 }

@@ -76,7 +76,7 @@ impl Primitive {
             Self::Ldmatrix { matrices, transposed } => {
                 new(&format!("ldmatrix_x{matrices}{}", if transposed { "_trans" } else { "" })).block(32)
             }
-            Self::Copy { bytes } => new("copy").constant("BYTES", bytes).block(256),
+            Self::Copy { bytes } => new("copy").constant("PIECE_BYTES", bytes).block(256),
             Self::Reduce => new("reduce").block(256),
         }
     }

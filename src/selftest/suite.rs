@@ -2,8 +2,9 @@
 
 use super::primitives::PrimitiveProblem;
 use crate::Result;
+use crate::graph::Graph;
 use crate::muscle::problem::SimulateProblem;
-use crate::ops::boxes::problem::BoxMapProblem;
+use crate::ops::boxes::problem::{BoxIouProblem, BoxMapProblem};
 use crate::ops::conv::problem::{ConvProblem, Pass};
 use crate::ops::correlation::problem::NeighbourCorrelationProblem;
 use crate::ops::detections::problem::{DetectionsProblem, MaskPasteProblem};
@@ -11,9 +12,11 @@ use crate::ops::elementwise::problem::{BinaryProblem, SumOfProblem, UnaryProblem
 use crate::ops::loss::problem::{PointwiseLossProblem, SoftmaxLossProblem};
 use crate::ops::matmul::problem::MatMulProblem;
 use crate::ops::norm::problem::BatchNormProblem;
+use crate::ops::optim::problem::OptimizerProblem;
 use crate::ops::pool::problem::MaxPoolProblem;
-use crate::ops::problem::{Numbers, Problem, Setting, check_on};
+use crate::ops::problem::{self, Numbers, Setting, check_on};
 use crate::ops::proposals::problem::ProposalsProblem;
+use crate::ops::random::problem::RandomProblem;
 use crate::ops::recurrent::problem::GruProblem;
 use crate::ops::reduce::problem::{ReduceProblem, SoftmaxProblem, StandardiseProblem};
 use crate::ops::roi::problem::RoiAlignProblem;
@@ -28,9 +31,15 @@ pub struct Family {
     /// Its name.
     pub name: &'static str,
     check: fn(seed: u64, settings: &[Setting<'_>]) -> Result<()>,
+    graph: fn(seed: u64) -> Result<Graph>,
 }
 
 impl Family {
+    /// The graph of a seed's problem, with the gradients that are checked.
+    pub fn graph(&self, seed: u64) -> Result<Graph> {
+        (self.graph)(seed)
+    }
+
     /// Checks the problem of a seed.
     pub fn check(&self, seed: u64, settings: &[Setting<'_>]) -> Result<()> {
         (self.check)(seed, settings)
@@ -47,14 +56,14 @@ macro_rules! family {
             name: $name,
             check: |seed, settings| {
                 let $numbers = &mut Numbers::new(seed);
-                run(&$make, seed, settings)
+                check_on(&$make, seed, settings)
+            },
+            graph: |seed| {
+                let $numbers = &mut Numbers::new(seed);
+                problem::graph(&$make, seed)
             },
         }
     };
-}
-
-fn run<P: Problem>(problem: &P, seed: u64, settings: &[Setting<'_>]) -> Result<()> {
-    check_on(problem, seed, settings)
 }
 
 /// Every family.
@@ -78,6 +87,7 @@ pub fn families() -> Vec<Family> {
         family!("losses", PointwiseLossProblem),
         family!("softmax_loss", SoftmaxLossProblem),
         family!("boxes", BoxMapProblem),
+        family!("box_overlaps", BoxIouProblem),
         family!("roi_align", RoiAlignProblem),
         family!("top_k", TopKProblem),
         family!("nms", NmsProblem),
@@ -95,5 +105,7 @@ pub fn families() -> Vec<Family> {
         family!("noise_whitening", WhiteningProblem),
         family!("profile_unmix", ProfileProblem),
         family!("simulate", SimulateProblem),
+        family!("random", RandomProblem),
+        family!("optimizer", OptimizerProblem),
     ]
 }

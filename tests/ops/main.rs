@@ -21,6 +21,7 @@ mod recurrent;
 mod reduce;
 mod roi;
 mod select;
+mod selftest;
 mod shape;
 mod simulate;
 mod targets;

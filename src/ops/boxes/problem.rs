@@ -176,6 +176,13 @@ pub struct BoxIouProblem {
     pub shape: [usize; 2],
 }
 
+impl BoxIouProblem {
+    /// Sets of any size.
+    pub fn random(numbers: &mut Numbers) -> Self {
+        Self { shape: [numbers.integer(1, 200), numbers.integer(1, 70)] }
+    }
+}
+
 impl Problem for BoxIouProblem {
     fn inputs(&self, seed: u64) -> Vec<Tensor> {
         let mut numbers = Numbers::new(seed);

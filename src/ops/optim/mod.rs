@@ -3,6 +3,7 @@
 mod clip;
 mod cpu;
 mod cuda;
+pub mod problem;
 mod step;
 
 pub use clip::{ClipPerTensor, ClipScale, GlobalNorm};

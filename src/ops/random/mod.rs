@@ -4,6 +4,7 @@ pub mod approx;
 mod cuda;
 mod fill;
 pub mod philox;
+pub mod problem;
 pub mod wide;
 
 pub use fill::{RandomFill, RandomKind};
