@@ -63,6 +63,23 @@ fn damaged_files_are_made_again() -> Result<()> {
 }
 
 #[test]
+fn a_kept_kernel_that_the_driver_refuses_is_made_again() -> Result<()> {
+    const INVALID_IMAGE: i32 = 200;
+    let Some(emulator) = emulator() else { return Ok(()) };
+    let folder = folder("cache");
+    compilations(emulator, Sources::embedded(), &folder, LIMIT)?;
+    emulator.fail("cuModuleLoadData", 1, INVALID_IMAGE);
+    assert_eq!(compilations(emulator, Sources::embedded(), &folder, LIMIT)?, 1);
+    assert_eq!(compilations(emulator, Sources::embedded(), &folder, LIMIT)?, 0);
+    // One just made is not made a second time.
+    let edited = changed_kernels("elementwise.cu", |text| format!("{text}\n// edited\n"));
+    emulator.fail("cuModuleLoadData", 1, INVALID_IMAGE);
+    let error = compilations(emulator, edited, &folder, LIMIT).expect_err("refused").to_string();
+    assert!(error.contains("refuses") && error.contains("INVALID_IMAGE"), "{error}");
+    Ok(())
+}
+
+#[test]
 fn the_limit_holds() -> Result<()> {
     let Some(emulator) = emulator() else { return Ok(()) };
     let folder = folder("cache");

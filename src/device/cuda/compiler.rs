@@ -46,6 +46,15 @@ impl Compiler {
 
     /// The module's cubin. Fails with NVRTC's log if the text does not compile.
     pub fn compile(&self, module: &Module) -> Result<Cubin> {
+        self.make(module, false)
+    }
+
+    /// As [`Compiler::compile`], but not from the cache, whose entry is replaced: for an image that the driver refuses.
+    pub fn compile_anew(&self, module: &Module) -> Result<Cubin> {
+        self.make(module, true)
+    }
+
+    fn make(&self, module: &Module, anew: bool) -> Result<Cubin> {
         let name = format!("{}.cu", module.source);
         let text = self.sources.text(&name)?;
         let headers = self.sources.headers()?;
@@ -55,13 +64,13 @@ impl Compiler {
         parts.extend(options.iter().map(String::as_str));
         let made_from = key(&parts);
         let found = |image: Vec<u8>| Cubin { image, log: String::new(), made_from, found: true };
-        if let Some(image) = self.ahead.get(made_from) {
+        if let Some(image) = self.ahead.get(made_from).filter(|_| !anew) {
             return Ok(found(image.to_vec()));
         }
         // The same text gives other code from another compiler.
         parts.push(version()?);
         let key = key(&parts);
-        if let Some(image) = self.cache.load(key) {
+        if let Some(image) = self.cache.load(key).filter(|_| !anew) {
             return Ok(found(image));
         }
         let (image, log) = compile(&name, &text, &headers, &options, module)?;

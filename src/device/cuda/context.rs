@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use cudarc::driver::{CudaContext, CudaGraph, CudaStream, DriverError, result, sys};
 
-use super::{Architecture, Bundle, Compiler, KernelCache, Module, Precision, Sources, Target, probe};
+use super::{Architecture, Bundle, Compiler, Cubin, KernelCache, Module, Precision, Sources, Target, probe};
 use crate::{DeviceFault, Error, Result};
 
 /// How many launches are remembered, to be named when the device fails.
@@ -204,7 +204,15 @@ impl Cuda {
         }
         let cubin = self.compiler.compile(module)?;
         // SAFETY: a whole cubin, as the compiler or the checked cache gave it.
-        let handle = unsafe { result::module::load_data(cubin.image.as_ptr().cast()) }.map_err(|error| {
+        let hand_over = |cubin: &Cubin| unsafe { result::module::load_data(cubin.image.as_ptr().cast()) };
+        let mut handle = hand_over(&cubin);
+        // One that was kept may be from another driver's days; one just made is what there is.
+        if cubin.found && handle.as_ref().is_err_and(|error| is_about_image(error.0)) {
+            if let Ok(made) = self.compiler.compile_anew(module) {
+                handle = hand_over(&made);
+            }
+        }
+        let handle = handle.map_err(|error| {
             let message = format!(
                 "the driver refuses kernels/{}.cu as compiled for {}: {}",
                 module.source,
@@ -317,6 +325,15 @@ fn is_sticky(status: sys::CUresult) -> bool {
             | R::CUDA_ERROR_ECC_UNCORRECTABLE
             | R::CUDA_ERROR_CONTEXT_IS_DESTROYED
             | R::CUDA_ERROR_DEVICE_UNAVAILABLE
+    )
+}
+
+/// Refusals of a compiled kernel as such.
+fn is_about_image(status: sys::CUresult) -> bool {
+    use sys::CUresult as R;
+    matches!(
+        status,
+        R::CUDA_ERROR_INVALID_IMAGE | R::CUDA_ERROR_NO_BINARY_FOR_GPU | R::CUDA_ERROR_UNSUPPORTED_PTX_VERSION
     )
 }
 
