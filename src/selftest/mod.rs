@@ -9,6 +9,7 @@ mod suite;
 use std::time::Instant;
 
 pub use catalogue::catalogue;
+pub use networks::{Allowance, train_as_processor};
 pub use primitives::{Primitive, PrimitiveProblem};
 pub use suite::{Family, families};
 
@@ -29,7 +30,7 @@ pub struct Outcome {
 }
 
 /// How much is tried.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Problems of each family of ops.
     pub problems: u64,
@@ -37,6 +38,8 @@ pub struct Options {
     pub seed: u64,
     /// Whether the networks are run too.
     pub networks: bool,
+    /// What the names of parts must hold; empty for all.
+    pub filter: String,
 }
 
 /// Tries a device; `done` hears of every part when it is finished.
@@ -46,7 +49,8 @@ pub fn run(device: &Device, options: &Options, mut done: impl FnMut(&Outcome)) -
         done(&outcome);
         outcomes.push(outcome);
     };
-    for family in families() {
+    let chosen = |name: &str| name.contains(&options.filter);
+    for family in families().into_iter().filter(|family| chosen(family.name)) {
         let settings = [Setting::of(device.clone())];
         let begin = Instant::now();
         let check = |seed| family.check(seed, &settings).err().map(|error| error.to_string());
@@ -55,7 +59,7 @@ pub fn run(device: &Device, options: &Options, mut done: impl FnMut(&Outcome)) -
         note(Outcome { name, problems, failures, seconds: begin.elapsed().as_secs_f64() });
     }
     if options.networks {
-        for (name, check) in networks::CHECKS {
+        for (name, check) in networks::CHECKS.into_iter().filter(|(name, _)| chosen(name)) {
             let begin = Instant::now();
             let failures = check(device, options.seed).err().map(|error| error.to_string()).into_iter().collect();
             note(Outcome { name: name.to_owned(), problems: 1, failures, seconds: begin.elapsed().as_secs_f64() });

@@ -207,10 +207,11 @@ impl Cuda {
         let hand_over = |cubin: &Cubin| unsafe { result::module::load_data(cubin.image.as_ptr().cast()) };
         let mut handle = hand_over(&cubin);
         // One that was kept may be from another driver's days; one just made is what there is.
-        if cubin.found && handle.as_ref().is_err_and(|error| is_about_image(error.0)) {
-            if let Ok(made) = self.compiler.compile_anew(module) {
-                handle = hand_over(&made);
-            }
+        if cubin.found
+            && handle.as_ref().is_err_and(|error| is_about_image(error.0))
+            && let Ok(made) = self.compiler.compile_anew(module)
+        {
+            handle = hand_over(&made);
         }
         let handle = handle.map_err(|error| {
             let message = format!(
