@@ -6,7 +6,7 @@ use clap::Args;
 use sarcomere::detector::{Detector, DetectorConfig};
 use sarcomere::device::Device;
 use sarcomere::graph::{Executor, Graph, Value};
-use sarcomere::muscle::{Noise, SimulatorConfig, Split};
+use sarcomere::muscle::{Noise, Simulator, SimulatorConfig, Split, standardise};
 use sarcomere::nn;
 use sarcomere::ops::problem::Numbers;
 use sarcomere::tensor::{DType, Tensor, TensorType};
@@ -27,9 +27,17 @@ pub struct Arguments {
     /// Measure each for this long
     #[arg(long, default_value_t = 1.0, value_name = "SECONDS")]
     seconds: f64,
+    /// And at least as often
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
     #[command(flatten)]
     common: Common,
 }
+
+/// MUs of the recording that inference is timed on.
+const UNITS: i32 = 20;
+/// Runs before times are taken: plans are captured, caches and threads are warm after these.
+const WARM_UP: usize = 3;
 
 /// One thing to time.
 type Make = fn(&Device) -> Result<Box<dyn FnMut() -> Result<()>>>;
@@ -53,22 +61,15 @@ const CASES: [(&str, Make); 8] = [
     }),
 ];
 
-/// A graph on random inputs (counts: all rows), with random weights; uploads of the inputs and the reading of the first target
-/// are part of a run.
+/// A graph on a simulated recording of `UNITS` MUs (crops: random numbers), with random weights; uploads of the inputs and the
+/// reading of the first target are part of a run.
 fn inference(device: &Device, (graph, targets): (Graph, Vec<Value>)) -> Result<Box<dyn FnMut() -> Result<()>>> {
     let names: Vec<String> = graph.variables().iter().map(|(name, _)| (*name).to_owned()).collect();
-    let mut numbers = Numbers::new(1);
-    let mut inputs = Vec::new();
-    for (_, value) in graph.inputs() {
-        let shape = graph.shape(value).dims();
-        inputs.push((
-            value,
-            match graph.ty(value).dtype {
-                DType::I32 => Numbers::ints(&vec![25; graph.ty(value).len()]).reshaped(graph.shape(value).clone())?,
-                _ => numbers.tensor(shape),
-            },
-        ));
-    }
+    let inputs: Vec<(Value, Tensor)> = graph
+        .inputs()
+        .into_iter()
+        .map(|(name, value)| Ok((value, input(name, graph.ty(value))?)))
+        .collect::<Result<_>>()?;
     let mut executor = Executor::new(device, graph.into(), &targets)?;
     nn::initialise(&mut executor, &names, 1)?;
     Ok(Box::new(move || {
@@ -94,6 +95,26 @@ fn simulation(device: &Device, preset: &str) -> Result<Box<dyn FnMut() -> Result
         first += BATCH;
         executor.values::<i32>(made.counts).map(drop)
     }))
+}
+
+/// What an input of that name holds.
+fn input(name: &str, ty: &TensorType) -> Result<Tensor> {
+    let config = SimulatorConfig::paper().with_units(UNITS as u32);
+    let simulated = Simulator::new(config)?.simulate(Split::Test, 0, 1);
+    match (name, ty.dtype) {
+        ("recordings", _) => {
+            let mut recording = simulated.velocity;
+            standardise(&mut recording);
+            Tensor::new(ty.shape.clone(), &recording)
+        }
+        ("masks", _) => {
+            let mut masks: Vec<f32> = simulated.truth.masks().into_iter().map(f32::from).collect();
+            masks.resize(ty.len(), 0.0);
+            Tensor::new(ty.shape.clone(), &masks)
+        }
+        (_, DType::I32) => Tensor::new(ty.shape.clone(), &vec![UNITS; ty.len()]),
+        _ => Ok(Numbers::new(1).tensor(ty.shape.dims())),
+    }
 }
 
 /// Steps, the simulation of their recordings included.
@@ -135,11 +156,10 @@ pub fn run(arguments: &Arguments) -> Outcome {
     let mut rows = Vec::new();
     for (name, make) in cases {
         let mut run = make(&device)?;
-        // Plans are captured, caches and threads are warm after these.
-        (0..3).try_for_each(|_| run())?;
+        (0..WARM_UP).try_for_each(|_| run())?;
         let mut times: Vec<f64> = Vec::new();
         let begin = Instant::now();
-        while times.len() < 5 || begin.elapsed() < Duration::from_secs_f64(arguments.seconds) {
+        while times.len() < arguments.runs as usize || begin.elapsed() < Duration::from_secs_f64(arguments.seconds) {
             let start = Instant::now();
             run()?;
             times.push(start.elapsed().as_secs_f64() * 1e3);

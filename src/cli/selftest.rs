@@ -17,6 +17,9 @@ pub struct Arguments {
     /// Seed of the first one
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
+    /// Only parts with this in their name
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    filter: String,
     /// Only the ops
     #[arg(long)]
     no_networks: bool,
@@ -30,7 +33,12 @@ pub fn run(arguments: &Arguments) -> Outcome {
         return Err(Error::value("--problems", format!("expected 1 to 100000, got {}", arguments.problems)).into());
     }
     let device = arguments.common.open_device()?;
-    let options = Options { problems: arguments.problems, seed: arguments.seed, networks: !arguments.no_networks };
+    let options = Options {
+        problems: arguments.problems,
+        seed: arguments.seed,
+        networks: !arguments.no_networks,
+        filter: arguments.filter.clone(),
+    };
     let json = arguments.common.json;
     if !json {
         print(&format!("device  {}\n\n{:<24} {:>8} {:>8} {:>8}", device.describe(), "part", "problems", "failed", "s"));
@@ -40,6 +48,10 @@ pub fn run(arguments: &Arguments) -> Outcome {
             print(&row(part));
         }
     });
+    if parts.is_empty() {
+        let message = format!("no part has '{}' in its name; without it all are listed", arguments.filter);
+        return Err(Error::value("--filter", message).into());
+    }
     let failed: usize = parts.iter().map(|part| part.failures.len()).sum();
     if json {
         let parts: Vec<_> = parts

@@ -165,3 +165,21 @@ fn one_bad_file_does_not_hinder_the_others() {
     let failed: Vec<_> = json["failed"].as_array().unwrap().iter().map(|f| f["file"].as_str().unwrap()).collect();
     assert_eq!(failed, ["bad.npy", "worse.npy"]);
 }
+
+/// On a machine without a GPU, asking for one says what is missing; leaving the choice to the program does not fail.
+#[cfg(feature = "cuda")]
+#[test]
+fn a_gpu_that_is_not_there() {
+    // SAFETY: only looks whether there is such a library.
+    if unsafe { libloading::Library::new("libcuda.so.1") }.is_ok() {
+        println!("SKIP: 1 test of the missing driver: this machine has one");
+        return;
+    }
+    let folder = Folder::new("driver");
+    for command in ["demo", "selftest", "bench"] {
+        let run = folder.run(&[command, "--device", "cuda"]);
+        run.refused(&["no NVIDIA driver was found", "libcuda.so.1", "--device cpu"]);
+    }
+    let run = folder.run(&["selftest", "--device", "auto", "--problems", "1", "--filter", "pool"]).good();
+    assert!(run.out().contains("cpu"), "{}", run.out());
+}

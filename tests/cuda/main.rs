@@ -2,6 +2,8 @@
 #![cfg(feature = "cuda")]
 
 mod cache;
+#[cfg(feature = "cli")]
+mod commands;
 mod engine;
 mod faults;
 mod networks;

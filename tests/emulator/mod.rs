@@ -12,6 +12,10 @@
 //! planted/    kernels with one bug each, and their mended twins: the checks checked
 //! ```
 //!
+//! A program of its own meets them where `LD_LIBRARY_PATH` names the [folder](Emulator::folder) that they were built in:
+//! `LD_LIBRARY_PATH=target/tmp/emulator-... sarcomere demo --device cuda` (with `SARCOMERE_KERNEL_CACHE=off`: what their compiler
+//! makes is of no use to a real driver).
+//!
 //! All settings, counters, ordered failures and faults belong to the calling thread: tests run side by side.
 //!
 //! What it cannot show: speed, registers and spills; the device's own rounding (fused multiply-adds, `expf`, tensor cores);
@@ -23,6 +27,7 @@
 mod build;
 
 use std::ffi::{CStr, CString, c_char, c_int};
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -111,6 +116,7 @@ pub struct Emulator {
     driver: Library,
     compiler: Library,
     aliases: Vec<Library>,
+    folder: PathBuf,
     in_use: std::fs::File,
 }
 
@@ -139,7 +145,13 @@ impl Emulator {
         let driver = open(&built.driver)?;
         let compiler = open(&built.compiler)?;
         let aliases = built.aliases.iter().map(|path| open(path)).collect::<Result<_, _>>()?;
-        Ok(Self { driver, compiler, aliases, in_use: built.lock })
+        let folder = built.driver.parent().map(Path::to_path_buf).unwrap_or_default();
+        Ok(Self { driver, compiler, aliases, folder, in_use: built.lock })
+    }
+
+    /// Where the libraries lie.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Chooses the order in which threads and blocks run, and when asynchronous copies happen. 0: in order, as late as allowed.
