@@ -73,33 +73,38 @@ pub struct Allowance {
     /// Share of the gradient's norm that a few ReLUs may change whose inputs are zero but for rounding, so that they let a gradient
     /// pass on one device and not on another.
     pub gradient_norm: f64,
+    /// Share of any figure that one decision may change which falls otherwise because two numbers are equal but for rounding (a
+    /// region proposed or not); this may happen in one step of three.
+    pub decision: f64,
 }
 
 impl Allowance {
     /// Losses: about a hundred roundings (some ten were seen). Gradients: ten times the share of a single ReLU (2e-5 was seen).
-    pub const ROUNDING: Self = Self { loss: 1e-5, gradient_norm: 2e-4 };
+    pub const ROUNDING: Self = Self { loss: 1e-5, gradient_norm: 2e-4, decision: 0.0 };
     /// Singular vectors of nearly equal singular values turn into each other: the signals made of them differed by 2e-3, the
     /// loss by 7e-5 of itself.
-    pub const SINGULAR_VECTORS: Self = Self { loss: 7e-4, gradient_norm: 7e-3 };
+    pub const SINGULAR_VECTORS: Self = Self { loss: 7e-4, gradient_norm: 7e-3, decision: 0.0 };
+    /// As `ROUNDING`, where hundreds of boxes are ranked and suppressed (3e-4 of the loss and 1e-2 of its box part were seen).
+    pub const RANKING: Self = Self { decision: 0.05, ..Self::ROUNDING };
 }
 
 /// Trains `steps` steps on a device and on the processor; each step starts from the processor's variables, so that what differs
 /// is the rounding of one step. The processor rounds honestly in as many ways as it has instruction sets: a figure may differ from
-/// the best one's by four times as much as these do among themselves, by the `allowance`, and by what the
-/// precision policy's rounding explains. An error names the figure.
+/// the best one's by four times as much as these do among themselves, by the `allowance`, and by what the precision policy's
+/// rounding explains. An error names the figure.
 pub fn train_as_processor<T: Task>(
     device: &Device,
     steps: u64,
     allowance: Allowance,
     make: impl Fn(&Device) -> Result<T>,
-) -> Result<Vec<Figures>> {
+) -> Result<()> {
     let processor = |isa| make(&Device::Cpu(Arc::new(Cpu::with(Cpu::new().threads(), isa))));
     let mut honest: Vec<T> = Isa::available().into_iter().map(processor).collect::<Result<_>>()?;
     let mut best = honest.pop().ok_or_else(|| Error::graph("the processor has no instruction set"))?;
     let mut tried = make(device)?;
     // Unit roundoff of the policy, times the depth through which errors add up at random.
     let rounding = f64::from(device.precision().round(1.0 + f32::EPSILON) != 1.0 + f32::EPSILON) * 0.02;
-    let mut history = Vec::new();
+    let mut decisions = 0;
     for step in 0..steps {
         for task in honest.iter_mut().chain([&mut tried]) {
             let source = best.training().executor();
@@ -108,27 +113,36 @@ pub fn train_as_processor<T: Task>(
         let expected = best.step(step)?;
         let others: Vec<Figures> = honest.iter_mut().map(|task| task.step(step)).collect::<Result<_>>()?;
         let found = tried.step(step)?;
-        for (i, ((name, found), (_, expected))) in found.iter().zip(&expected).enumerate() {
-            let spread = others.iter().map(|figures| (figures[i].1 - expected).abs()).fold(0.0, f64::max);
-            let order = if *name == "gradient_norm" { allowance.gradient_norm } else { allowance.loss };
-            let bound = 4.0 * spread + (order + rounding) * expected.abs().max(1e-3);
-            if !((found - expected).abs() <= bound) {
-                return Err(Error::graph(format!(
-                    "step {step}: {name} is {found:e}, the processor has {expected:e}, bound {bound:e}"
-                )));
+        let within = |share: &dyn Fn(&str) -> f64| {
+            let figures = found.iter().zip(&expected).enumerate();
+            figures
+                .map(|(i, ((name, found), (_, expected)))| {
+                    let spread = others.iter().map(|figures| (figures[i].1 - expected).abs()).fold(0.0, f64::max);
+                    let bound = 4.0 * spread + (share(name) + rounding) * expected.abs().max(1e-3);
+                    let message =
+                        format!("step {step}: {name} is {found:e}, the processor has {expected:e}, bound {bound:e}");
+                    if (found - expected).abs() <= bound { Ok(()) } else { Err(Error::graph(message)) }
+                })
+                .collect::<Result<()>>()
+        };
+        let close = within(&|name| if name == "gradient_norm" { allowance.gradient_norm } else { allowance.loss });
+        if let Err(error) = close {
+            decisions += 1;
+            if allowance.decision == 0.0 || 3 * decisions > steps {
+                return Err(error);
             }
+            within(&|_| allowance.decision)?;
         }
-        history.push(found);
     }
-    Ok(history)
+    Ok(())
 }
 
 fn train_detector(device: &Device, seed: u64) -> Result<()> {
-    train_as_processor(device, STEPS, Allowance::ROUNDING, |device| detector(device, seed)).map(drop)
+    train_as_processor(device, STEPS, Allowance::RANKING, |device| detector(device, seed))
 }
 
 fn train_twitch(device: &Device, seed: u64) -> Result<()> {
-    train_as_processor(device, STEPS, Allowance::SINGULAR_VECTORS, |device| twitch(device, seed)).map(drop)
+    train_as_processor(device, STEPS, Allowance::SINGULAR_VECTORS, |device| twitch(device, seed))
 }
 
 /// The same steps replayed and launch by launch: every variable must have the same bytes.
