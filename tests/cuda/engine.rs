@@ -39,6 +39,37 @@ fn nothing_is_read_back_in_a_run() -> Result<()> {
 }
 
 #[test]
+fn one_graphs_result_is_anothers_input_without_the_host() -> Result<()> {
+    let Some(emulator) = emulator() else { return Ok(()) };
+    let small = Small::new()?;
+    let squares = |device: &Device| -> Result<_> {
+        let mut executor = small.executor(device)?;
+        executor.run(&[(small.a, &ramp(2.0)?), (small.b, &ramp(1.0)?)])?;
+        Ok(executor)
+    };
+    let (mut expected, first) = (small.executor(&Device::cpu())?, squares(&Device::cpu())?);
+    expected.feed(small.a, &ramp(-1.0)?)?;
+    expected.feed_from(small.b, &first, small.y)?;
+    expected.run_fed()?;
+    let shared = device(gpu()?);
+    let mut second = small.executor(&shared)?;
+    // From another device through the host, on the same one not.
+    for (host, other) in [(1, device(gpu()?)), (0, shared)] {
+        let first = squares(&other)?;
+        let before = emulator.counters();
+        second.feed_from(small.b, &first, small.y)?;
+        let done = emulator.counters().since(&before);
+        assert_eq!((done.to_host, done.to_device, done.on_device), (host, host, 1 - host), "{done:?}");
+        second.feed(small.a, &ramp(-1.0)?)?;
+        second.run_fed()?;
+        assert_eq!(second.output(small.y)?.bytes(), expected.output(small.y)?.bytes());
+    }
+    let refusal = second.feed_from(small.y, &first, small.y).expect_err("y is no input").to_string();
+    assert!(refusal.contains("is not an input"), "{refusal}");
+    Ok(())
+}
+
+#[test]
 fn step_by_step_gives_the_bits_of_the_replay() -> Result<()> {
     let Some(emulator) = emulator() else { return Ok(()) };
     let small = Small::new()?;

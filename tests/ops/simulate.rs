@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use sarcomere::graph::{Executor, Graph};
 use sarcomere::muscle::problem::SimulateProblem;
-use sarcomere::muscle::{Noise, Profile, SimulatorConfig};
+use sarcomere::muscle::{CountRange, Noise, Profile, Range, SimulatorConfig};
 use sarcomere::ops::problem::{Numbers, Problem};
 use sarcomere::{Device, Result};
 
@@ -54,6 +54,23 @@ fn every_option_has_the_same_bits_everywhere() -> Result<()> {
         expect_the_same_bits(&SimulateProblem::random(&mut Numbers::new(seed)), seed)?;
     }
     Ok(())
+}
+
+/// More pixels, columns, units and firings than the kernels take at once.
+#[test]
+fn large_scenes_have_the_same_bits_everywhere() -> Result<()> {
+    let mut problem = SimulateProblem::small("hard", Noise::Snr { db: 10.0 })?;
+    let config = &mut problem.config;
+    (config.grid.frames, config.grid.height, config.grid.width) = (9, 9, 70);
+    config.territories.diameter_mm = Range::new(4.5, 6.0);
+    config.units = CountRange { min: 130, max: 133 };
+    config.firing.rate_hz = Range::new(40.0, 60.0);
+    config.firing.warm_up_s = 3.0;
+    config.firing.synchrony = Range::fixed(0.5);
+    problem.indices = vec![1];
+    problem.flips = Some(vec![3]);
+    problem.max_units = 131;
+    expect_the_same_bits(&problem, 1)
 }
 
 #[test]
