@@ -1,13 +1,23 @@
 //! Reading cases, running graphs on them, comparing.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use sarcomere::Result;
 use sarcomere::device::Device;
 use sarcomere::graph::{Executor, Graph, Value};
 use sarcomere::tensor::{Tensor, TensorFile};
 use serde_json::Value as Json;
+
+/// What everything is run on: `SARCOMERE_GOLDEN_DEVICE` names it as `--device` does; by default the processor.
+pub fn device() -> Device {
+    static DEVICE: OnceLock<Device> = OnceLock::new();
+    let open = || {
+        let name = std::env::var("SARCOMERE_GOLDEN_DEVICE").unwrap_or_else(|_| "cpu".to_owned());
+        Device::from_name(&name).unwrap_or_else(|error| panic!("SARCOMERE_GOLDEN_DEVICE={name}: {error}"))
+    };
+    DEVICE.get_or_init(open).clone()
+}
 
 /// One case of a file: its attributes and tensors.
 pub struct Case {
@@ -161,7 +171,7 @@ pub fn run(inputs: &[Tensor], build: impl FnOnce(&mut Graph, &[Value]) -> Result
             .map(|(i, tensor)| graph.input(&format!("input{i}"), tensor.ty().clone()))
             .collect::<Result<_>>()?;
         let outputs = build(&mut graph, &values)?;
-        let mut executor = Executor::new(&Device::cpu(), Arc::new(graph), &outputs)?;
+        let mut executor = Executor::new(&device(), Arc::new(graph), &outputs)?;
         let feeds: Vec<(Value, &Tensor)> = values.into_iter().zip(inputs).collect();
         executor.run(&feeds)?;
         outputs.iter().map(|output| executor.output(*output)).collect()

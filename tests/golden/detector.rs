@@ -5,13 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sarcomere::detector::{AnchorSizes, CLASSES, DetectorConfig, KIND, MaskHead, Paste, Stem};
-use sarcomere::device::Device;
 use sarcomere::graph::{Executor, Graph, Value};
 use sarcomere::nn::{BlockKind, Stage, Statistics, Weights};
 use sarcomere::tensor::{Tensor, TensorFile};
 use serde::Deserialize;
 
-use crate::case::{folders, report};
+use crate::case::{device, folders, report};
 use crate::reference::{Reference, demand_none, files};
 
 /// The numbers of a set, by the reference's names.
@@ -158,7 +157,7 @@ impl Set {
 
     /// An executor with the set's weights: they must be the network's, name by name.
     pub fn executor(&self, graph: Graph, targets: &[Value]) -> Executor {
-        let mut executor = Executor::new(&Device::cpu(), Arc::new(graph), targets).unwrap();
+        let mut executor = Executor::new(&device(), Arc::new(graph), targets).unwrap();
         self.load(&mut executor);
         executor
     }

@@ -6,14 +6,13 @@ use std::sync::Arc;
 
 use sarcomere::detector::anchors::{anchors_normalised, anchors_px};
 use sarcomere::detector::{self, DetectorConfig, TrainingOptions};
-use sarcomere::device::Device;
 use sarcomere::graph::{Executor, Graph, Value};
 use sarcomere::nn::{self, Statistics};
 use sarcomere::ops::proposals::Proposals;
 use sarcomere::tensor::Tensor;
 use sarcomere::train::{Clip, Optimizer, append_optimizer};
 
-use crate::case::run;
+use crate::case::{device, run};
 use crate::detector::{STAGE, Set, each_set};
 use crate::reference::{Reference, files, plain};
 
@@ -303,7 +302,7 @@ fn weight_decay_loss(set: &Set) -> Tensor {
     let trained = nn::trainable(&g);
     let optimizer = Optimizer::Sgd { momentum: 0.0, decay: set.numbers.weight_decay };
     let o = append_optimizer(&mut g, loss, &trained, &optimizer, Clip::None).unwrap();
-    let mut executor = Executor::new(&Device::cpu(), Arc::new(g), &o.updates).unwrap();
+    let mut executor = Executor::new(&device(), Arc::new(g), &o.updates).unwrap();
     for name in &trained {
         executor.set(name, &set.weights[name]).unwrap();
     }

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use sarcomere::device::Device;
 use sarcomere::graph::{Executor, Graph, Value};
 use sarcomere::ops::norm::BatchNormAttrs;
 use sarcomere::tensor::Tensor;
 
-use crate::case::{Case, each_case};
+use crate::case::{Case, device, each_case};
 
 /// y, dx, dgamma, dbeta, and in training the moving mean and variance after one step.
 fn run(case: &Case) -> sarcomere::Result<Vec<Tensor>> {
@@ -28,7 +27,7 @@ fn run(case: &Case) -> sarcomere::Result<Vec<Tensor>> {
     };
     let mut targets = vec![y];
     targets.extend(g.gradients_from(&[(y, dy)], &[x, gamma, beta])?);
-    let mut executor = Executor::new(&Device::cpu(), Arc::new(g), &targets)?;
+    let mut executor = Executor::new(&device(), Arc::new(g), &targets)?;
     for name in ["mean", "var"] {
         executor.set(name, &case.tensor(name))?;
     }

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use sarcomere::Result;
-use sarcomere::device::Device;
 use sarcomere::graph::{Executor, Graph, Value};
 use sarcomere::ops::optim::{AdamAttrs, SgdAttrs};
 use sarcomere::tensor::Tensor;
 
-use crate::case::{Case, each_case, expect_close};
+use crate::case::{Case, device, each_case, expect_close};
 
 fn check(case: &Case) -> Result<()> {
     let count = (0..).take_while(|i| case.has(&format!("p0.{i}"))).count();
@@ -45,7 +44,7 @@ fn check(case: &Case) -> Result<()> {
         }
         other => panic!("{}: unknown kind '{other}'", case.name),
     };
-    let mut executor = Executor::new(&Device::cpu(), Arc::new(g), &targets)?;
+    let mut executor = Executor::new(&device(), Arc::new(g), &targets)?;
     for i in 0..count {
         executor.set(&format!("p{i}"), &case.tensor(&format!("p0.{i}")))?;
     }

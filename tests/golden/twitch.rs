@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sarcomere::device::Device;
 use sarcomere::graph::{Executor, Graph, Value};
 use sarcomere::nn;
 use sarcomere::tensor::{Tensor, TensorFile, TensorType};
@@ -11,7 +10,7 @@ use sarcomere::train::{Clip, Optimizer, append_optimizer};
 use sarcomere::twitch::{Front, TwitchConfig, TwitchInput, TwitchNetwork};
 use serde::Deserialize;
 
-use crate::case::{folders, report};
+use crate::case::{device, folders, report};
 use crate::reference::{Reference, demand_none, files, plain};
 
 /// Forward stages agree within this share of the largest value.
@@ -81,7 +80,7 @@ impl Set {
         let variables: Vec<&str> = graph.variables().into_iter().map(|(name, _)| name).collect();
         let network = variables.iter().filter(|name| !name.starts_with("optimizer.")).count();
         assert_eq!(network, self.weights.tensors.len(), "variables of the network and tensors of the file");
-        let mut executor = Executor::new(&Device::cpu(), Arc::new(graph), targets).unwrap();
+        let mut executor = Executor::new(&device(), Arc::new(graph), targets).unwrap();
         for (name, tensor) in &self.weights.tensors {
             executor.set(name, &tensor.to_f32()).unwrap_or_else(|error| panic!("{}: {error}", self.folder.display()));
         }
