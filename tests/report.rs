@@ -189,6 +189,33 @@ fn long_oblong_recordings_of_unknown_scale() {
 }
 
 #[test]
+fn large_fields_are_shown_whole() {
+    let (frames, height, width) = (500, 64, 128);
+    let value = |i: usize| ((i * 7919) % 1009) as f32 / 1009.0 - 0.5;
+    let velocity = (0..frames * height * width).map(value).collect();
+    let recording = Recording::new("large", velocity, [frames, height, width], 400.0).unwrap();
+    let recording = recording.with_mm_per_pixel(0.625).unwrap();
+    let found = identify(&recording, &mut Sides, &Options::default(), &mut |_, _| {}).unwrap();
+    // Three tiles, two discs in each; of neighbours one lies at the same place.
+    assert_eq!((found.tiles, found.units.len()), (3, 4));
+    let report = Report::new(&recording, &found, None, About::default()).unwrap();
+    let files = report.files().unwrap();
+    let json: serde_json::Value = serde_json::from_slice(file(&files, "units.json")).unwrap();
+    assert_eq!(json["tiles"], 3);
+    assert!(json["notes"][0].as_str().unwrap().contains("3 overlapping tiles"), "{}", json["notes"]);
+    let mut columns: Vec<f64> =
+        json["units"].as_array().unwrap().iter().map(|unit| unit["centre_px"][1].as_f64().unwrap()).collect();
+    columns.sort_by(f64::total_cmp);
+    assert_eq!(columns, [16.5, 48.5, 80.5, 112.5]);
+    let page = std::str::from_utf8(file(&files, "report.html")).unwrap();
+    let part = |from: &str| page.split(from).nth(1).unwrap().split("</script>").next().unwrap();
+    let data: serde_json::Value = serde_json::from_str(part("id=\"data\">")).unwrap();
+    assert_eq!(data["grid"], serde_json::json!([64, 128]));
+    // As many bytes as for a small field: half of the frames.
+    assert_eq!(part("id=\"frames\">").len(), (250 * height * width).div_ceil(3) * 4);
+}
+
+#[test]
 fn no_unit_is_a_result_too() {
     let mut case = case(5);
     case.found.units.clear();

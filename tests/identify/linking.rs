@@ -136,6 +136,48 @@ fn an_overlooked_window_does_not_split_a_unit() {
     }
 }
 
+/// Takes the other territories' signals away, if it is told of them.
+struct Unmixing(Discs);
+
+impl WindowIdentifier for Unmixing {
+    fn identify_window(&mut self, window: &[f32]) -> Result<Vec<WindowUnit>> {
+        self.0.identify_window(window)
+    }
+
+    fn follow(&mut self, window: &[f32], territories: &[Territory]) -> Result<Option<Vec<Vec<f32>>>> {
+        assert_eq!(territories.len(), 2, "the one that was overlooked and the other");
+        let means: Vec<Vec<f32>> = territories.iter().map(|t| mean(window, t)).collect();
+        let of_first = (0..WINDOW).map(|t| means[0][t] - means[1][t]).collect();
+        Ok(Some(vec![of_first, vec![f32::NAN; WINDOW]]))
+    }
+}
+
+#[test]
+fn overlooked_units_are_followed_beside_the_others() {
+    let frames = 1400;
+    let (first, second) = (train(frames, 10.0, 0.0), train(frames, 8.0, 0.02));
+    let made = recording(frames, &[((30, 20), first.clone()), ((10, 50), second.clone())]);
+    let discs = Discs { overlooked: vec![(2, 0), (3, 0)], ..discs(&[(30, 20), (10, 50)]) };
+    let found = identify(&made, &mut Unmixing(discs), &Options::default(), &mut |_, _| {}).unwrap().units;
+    assert_eq!(found.len(), 2);
+    assert!((620..780).all(|t| (found[0].signal[t] - (first[t] - second[t])).abs() < 1e-4));
+    assert!(found[1].signal.iter().zip(&second).all(|(a, b)| (a - b).abs() < 1e-4), "what was found stays");
+}
+
+#[test]
+fn firings_keep_the_refractory_period() {
+    let made = recording(800, &[((30, 20), train(800, 10.0, 0.0))]);
+    let firings = |refractory_s: f64| {
+        let options = Options { refractory_s, ..Options::default() };
+        identify(&made, &mut discs(&[(30, 20)]), &options, &mut |_, _| {}).unwrap().units[0].firings_s.clone()
+    };
+    let usual = firings(sarcomere::identify::REFRACTORY_S);
+    assert_eq!(usual.len(), 20);
+    let few = firings(0.15);
+    assert!(few.windows(2).all(|pair| pair[1] - pair[0] >= 0.15) && (8..=13).contains(&few.len()), "{few:?}");
+    assert!(few.iter().all(|t| usual.contains(t)));
+}
+
 #[test]
 fn a_lone_find_is_dropped() {
     let frames = 1400;

@@ -281,6 +281,9 @@ document.onkeydown = e => {
 function theme(on) { document.documentElement.classList.toggle('dark', on); $('theme').textContent = on ? 'Light' : 'Dark'; drawAll(); }
 $('theme').onclick = () => theme(!dark());
 window.onresize = drawAll;
+/* A wide field takes the page's width; a tall one is no taller than a square would be. */
 $('movie').style.aspectRatio = `${GW} / ${GH}`;
+if (GW < GH) Object.assign($('movie').style, { width: `${100 * GW / GH}%`, margin: '0 auto' });
+if (GW > 1.4 * GH) $('movie').closest('.pair').style.gridTemplateColumns = 'minmax(0, 1fr)';
 if (data.truth) $('truth-label').hidden = false;
 theme(window.matchMedia('(prefers-color-scheme: dark)').matches);
