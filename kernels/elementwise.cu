@@ -15,6 +15,7 @@
 // Needs: nothing; no shared memory. Determinism: run_to_run (each value is computed by one thread alone).
 #include "device/prelude.cuh"
 #include "device/copy.cuh"
+#include "elementwise.cuh"
 
 constexpr int BLOCK = 256;
 constexpr int WIDTH = 4;
@@ -41,49 +42,25 @@ __device__ __forceinline__ void map2(const float* a, const float* b, float* y, i
     if (rest < n) y[rest] = f(a[rest], b[rest]);
 }
 
-// ---- functions of one tensor: `x` in, NaN passes through ----
+// ---- functions of one tensor ----
 
 #define UNARY(name, expression)                                        \
     KERNEL(BLOCK) name##_f32(const float* x, float* y, int64_t n) {    \
         map1(x, y, n, [](float x) -> float { return expression; });    \
     }
-
-UNARY(relu, x < 0.0f ? 0.0f : x)
-UNARY(sigmoid, 1.0f / (1.0f + expf(-x)))
-UNARY(tanh, tanhf(x))
-UNARY(exp, expf(x))
-UNARY(log, logf(x))
-UNARY(sqrt, sqrtf(x))
-UNARY(abs, fabsf(x))
-UNARY(neg, -x)
-UNARY(square, x * x)
-
-__device__ __forceinline__ float hard_sigmoid(float x) {
-    const float line = 0.2f * x + 0.5f;
-    return line < 0.0f ? 0.0f : line > 1.0f ? 1.0f : line;
-}
-UNARY(hard_sigmoid, hard_sigmoid(x))
+UNARY_FUNCTIONS(UNARY)
 
 KERNEL(BLOCK) affine_f32(const float* x, float* y, int64_t n, float scale, float offset) {
-    map1(x, y, n, [=](float x) -> float { return scale * x + offset; });
+    map1(x, y, n, [=](float x) -> float { return affine(x, scale, offset); });
 }
 
-// ---- their gradients: `dy` and `s`, the input of abs, log and square, the output of the others ----
+// ---- their gradients ----
 
-#define UNARY_GRAD(name, expression)                                                          \
+#define GRADIENT(name, expression)                                                             \
     KERNEL(BLOCK) name##_grad_f32(const float* dy, const float* saved, float* dx, int64_t n) { \
-        map2(dy, saved, dx, n, [](float dy, float s) -> float { return expression; });        \
+        map2(dy, saved, dx, n, [](float dy, float s) -> float { return expression; });         \
     }
-
-UNARY_GRAD(relu, s > 0.0f ? dy : 0.0f)
-UNARY_GRAD(sigmoid, dy * s * (1.0f - s))
-UNARY_GRAD(hard_sigmoid, s > 0.0f && s < 1.0f ? 0.2f * dy : 0.0f)
-UNARY_GRAD(tanh, dy * (1.0f - s * s))
-UNARY_GRAD(exp, dy * s)
-UNARY_GRAD(log, dy / s)
-UNARY_GRAD(sqrt, 0.5f * dy / s)
-UNARY_GRAD(abs, s == 0.0f ? 0.0f : s > 0.0f ? dy : s < 0.0f ? -dy : s)
-UNARY_GRAD(square, 2.0f * s * dy)
+GRADIENT_FUNCTIONS(GRADIENT)
 
 // ---- arithmetic of two tensors ----
 
@@ -135,15 +112,7 @@ __device__ __forceinline__ void map_broadcast(const float* a, const float* b, fl
     }                                                                                            \
     BROADCAST(name##_broadcast, expression)
 
-BINARY(add, a + b)
-BINARY(sub, a - b)
-BINARY(mul, a * b)
-BINARY(div, a / b)
-// NaN passes through from either side.
-BINARY(max, a >= b || a != a ? a : b)
-BINARY(min, a <= b || a != a ? a : b)
-BINARY(greater_equal, a >= b ? 1.0f : 0.0f)
-BINARY(greater, a > b ? 1.0f : 0.0f)
+BINARY_FUNCTIONS(BINARY)
 // x stretched to a larger shape: it comes as both inputs.
 BROADCAST(broadcast_to, (static_cast<void>(b), a))
 

@@ -98,6 +98,11 @@ pub trait Op: Debug + Send + Sync + Any {
         Cost::new(outputs.first().map_or(0, |ty| ty.len() as u64), inputs, outputs)
     }
 
+    /// For an op made of others: what it computes, for dumps, as in `relu(add(x0, x1))` with `x0` the first input.
+    fn formula(&self) -> Option<String> {
+        None
+    }
+
     /// Outputs that overwrite a variable, as (output, input): input is the variable's old value. The body gets that input
     /// empty and finds the old value in the output.
     fn updates(&self) -> Vec<(usize, usize)> {

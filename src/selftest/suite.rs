@@ -8,6 +8,7 @@ use crate::ops::boxes::problem::{BoxIouProblem, BoxMapProblem};
 use crate::ops::conv::problem::{ConvProblem, Pass};
 use crate::ops::correlation::problem::NeighbourCorrelationProblem;
 use crate::ops::detections::problem::{DetectionsProblem, MaskPasteProblem};
+use crate::ops::elementwise::chain::problem::ChainProblem;
 use crate::ops::elementwise::problem::{BinaryProblem, SumOfProblem, UnaryProblem};
 use crate::ops::loss::problem::{PointwiseLossProblem, SoftmaxLossProblem};
 use crate::ops::matmul::problem::MatMulProblem;
@@ -73,6 +74,7 @@ pub fn families() -> Vec<Family> {
         family!("elementwise_unary", UnaryProblem),
         family!("elementwise_binary", BinaryProblem),
         family!("elementwise_sum", SumOfProblem),
+        family!("elementwise_chain", ChainProblem),
         family!("shape", MoveProblem),
         family!("reduce", ReduceProblem),
         family!("softmax", SoftmaxProblem),

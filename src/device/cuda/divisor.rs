@@ -5,15 +5,12 @@
 /// For `0 <= n < 2^31`: with `s = ceil(log2 d)` and `m = floor(2^32 (2^s - d) / d) + 1`, `n / d = (floor(n m / 2^32) + n) >> s`
 /// (Granlund and Montgomery, PLDI 1994).
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Divisor {
     value: i32,
     multiplier: u32,
     shift: u32,
 }
-
-// SAFETY: three 32-bit integers: no padding.
-unsafe impl bytemuck::NoUninit for Divisor {}
 
 impl Divisor {
     /// For division by `value`; what is not positive counts as 1.

@@ -34,6 +34,8 @@ pub const SOURCES: &[(&str, &str)] = embedded![
     "detection_targets.cu",
     "detections.cu",
     "elementwise.cu",
+    "elementwise.cuh",
+    "elementwise_chain.cu",
     "gru.cu",
     "gru_grad.cu",
     "loss.cu",

@@ -42,6 +42,19 @@ impl BinaryKind {
         BinaryKind::GreaterEqual,
         BinaryKind::Greater,
     ];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            BinaryKind::Add => "add",
+            BinaryKind::Sub => "sub",
+            BinaryKind::Mul => "mul",
+            BinaryKind::Div => "div",
+            BinaryKind::Max => "max",
+            BinaryKind::Min => "min",
+            BinaryKind::GreaterEqual => "greater_equal",
+            BinaryKind::Greater => "greater",
+        }
+    }
 }
 
 /// Arithmetic of two `f32` tensors with NumPy's broadcasting: `(a, b) -> y`.
@@ -66,16 +79,7 @@ pub(super) fn broadcast(a: &Shape, b: &Shape) -> Option<Shape> {
 
 impl Op for Binary {
     fn name(&self) -> &'static str {
-        match self.kind {
-            BinaryKind::Add => "add",
-            BinaryKind::Sub => "sub",
-            BinaryKind::Mul => "mul",
-            BinaryKind::Div => "div",
-            BinaryKind::Max => "max",
-            BinaryKind::Min => "min",
-            BinaryKind::GreaterEqual => "greater_equal",
-            BinaryKind::Greater => "greater",
-        }
+        self.kind.name()
     }
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {

@@ -1,6 +1,7 @@
 //! CPU bodies of the elementwise ops.
 
-use super::{BinaryKind, UnaryKind, math};
+use super::functions::{With1, With2, update1, update2, with_binary, with_gradient, with_unary};
+use super::{BinaryKind, UnaryKind};
 use crate::device::Cpu;
 use crate::device::cpu::SendPtr;
 use crate::ops::Input;
@@ -8,28 +9,12 @@ use crate::ops::per_isa::per_isa;
 use crate::tensor::Shape;
 
 /// Elements of one task: long enough to hide the hand-over, short enough to stay in the first cache levels.
-const CHUNK: usize = 16 * 1024;
+pub(super) const CHUNK: usize = 16 * 1024;
 
 per_isa! {
     fn map1[F: Fn(f32) -> f32](x: &[f32], y: &mut [f32], f: F) {
         for (y, x) in y.iter_mut().zip(x) {
             *y = f(*x);
-        }
-    }
-}
-
-per_isa! {
-    fn update1[F: Fn(f32) -> f32](y: &mut [f32], f: F) {
-        for y in y {
-            *y = f(*y);
-        }
-    }
-}
-
-per_isa! {
-    fn update2[F: Fn(f32, f32) -> f32](y: &mut [f32], b: &[f32], f: F) {
-        for (y, b) in y.iter_mut().zip(b) {
-            *y = f(*y, *b);
         }
     }
 }
@@ -44,53 +29,45 @@ per_isa! {
 
 /// An empty `x` is in `y`.
 pub(super) fn unary(cpu: &Cpu, kind: UnaryKind, x: &[f32], y: &mut [f32]) {
-    fn run(cpu: &Cpu, x: &[f32], y: &mut [f32], f: impl Fn(f32) -> f32 + Copy + Sync) {
-        if x.is_empty() {
-            return cpu.parallel_chunks(y, CHUNK, |_, y| update1(cpu.isa(), y, f));
+    struct Whole<'a> {
+        cpu: &'a Cpu,
+        x: &'a [f32],
+        y: &'a mut [f32],
+    }
+    impl With1 for Whole<'_> {
+        fn with(self, f: impl Fn(f32) -> f32 + Copy + Sync) {
+            let Self { cpu, x, y } = self;
+            if x.is_empty() {
+                return cpu.parallel_chunks(y, CHUNK, |_, y| update1(cpu.isa(), y, f));
+            }
+            cpu.parallel_chunks(y, CHUNK, |task, y| map1(cpu.isa(), &x[task * CHUNK..][..y.len()], y, f));
         }
-        cpu.parallel_chunks(y, CHUNK, |task, y| map1(cpu.isa(), &x[task * CHUNK..][..y.len()], y, f));
     }
-    match kind {
-        // Written so that NaN passes through.
-        UnaryKind::Relu => run(cpu, x, y, |x| if x < 0.0 { 0.0 } else { x }),
-        UnaryKind::Sigmoid => run(cpu, x, y, math::sigmoid),
-        UnaryKind::HardSigmoid => run(cpu, x, y, math::hard_sigmoid),
-        UnaryKind::Tanh => run(cpu, x, y, math::tanh),
-        UnaryKind::Exp => run(cpu, x, y, math::exp),
-        UnaryKind::Log => run(cpu, x, y, f32::ln),
-        UnaryKind::Sqrt => run(cpu, x, y, f32::sqrt),
-        UnaryKind::Abs => run(cpu, x, y, f32::abs),
-        UnaryKind::Neg => run(cpu, x, y, |x| -x),
-        UnaryKind::Square => run(cpu, x, y, |x| x * x),
-        UnaryKind::Affine { scale, offset } => run(cpu, x, y, move |x| scale * x + offset),
-    }
+    with_unary(kind, Whole { cpu, x, y });
 }
 
-/// `saved` is the input or the output of the function, as [`super::UnaryGrad`] says. One of both may be empty: it is in `dx`.
+/// One of `dy` and `saved` may be empty: it is in `dx`.
 pub(super) fn unary_grad(cpu: &Cpu, kind: UnaryKind, dy: &[f32], saved: &[f32], dx: &mut [f32]) {
-    fn run(cpu: &Cpu, a: &[f32], b: &[f32], y: &mut [f32], f: impl Fn(f32, f32) -> f32 + Copy + Sync) {
-        cpu.parallel_chunks(y, CHUNK, |task, y| {
-            let part = task * CHUNK..task * CHUNK + y.len();
-            match (a.is_empty(), b.is_empty()) {
-                (true, _) => update2(cpu.isa(), y, &b[part], f),
-                (_, true) => update2(cpu.isa(), y, &a[part], |b, a| f(a, b)),
-                _ => map2(cpu.isa(), &a[part.clone()], &b[part], y, f),
-            }
-        });
+    struct Whole<'a> {
+        cpu: &'a Cpu,
+        a: &'a [f32],
+        b: &'a [f32],
+        y: &'a mut [f32],
     }
-    match kind {
-        UnaryKind::Relu => run(cpu, dy, saved, dx, |dy, y| if y > 0.0 { dy } else { 0.0 }),
-        UnaryKind::Sigmoid => run(cpu, dy, saved, dx, |dy, y| dy * y * (1.0 - y)),
-        UnaryKind::HardSigmoid => run(cpu, dy, saved, dx, |dy, y| if y > 0.0 && y < 1.0 { 0.2 * dy } else { 0.0 }),
-        UnaryKind::Tanh => run(cpu, dy, saved, dx, |dy, y| dy * (1.0 - y * y)),
-        UnaryKind::Exp => run(cpu, dy, saved, dx, |dy, y| dy * y),
-        UnaryKind::Log => run(cpu, dy, saved, dx, |dy, x| dy / x),
-        UnaryKind::Sqrt => run(cpu, dy, saved, dx, |dy, y| 0.5 * dy / y),
-        UnaryKind::Abs => run(cpu, dy, saved, dx, |dy, x| if x == 0.0 { 0.0 } else { dy * x.signum() }),
-        UnaryKind::Square => run(cpu, dy, saved, dx, |dy, x| 2.0 * x * dy),
-        UnaryKind::Neg => run(cpu, dy, saved, dx, |dy, _| -dy),
-        UnaryKind::Affine { scale, .. } => run(cpu, dy, saved, dx, move |dy, _| scale * dy),
+    impl With2 for Whole<'_> {
+        fn with(self, f: impl Fn(f32, f32) -> f32 + Copy + Sync) {
+            let Self { cpu, a, b, y } = self;
+            cpu.parallel_chunks(y, CHUNK, |task, y| {
+                let part = task * CHUNK..task * CHUNK + y.len();
+                match (a.is_empty(), b.is_empty()) {
+                    (true, _) => update2(cpu.isa(), y, &b[part], f),
+                    (_, true) => update2(cpu.isa(), y, &a[part], |b, a| f(a, b)),
+                    _ => map2(cpu.isa(), &a[part.clone()], &b[part], y, f),
+                }
+            });
+        }
     }
+    with_gradient(kind, Whole { cpu, a: dy, b: saved, y: dx });
 }
 
 per_isa! {
@@ -127,43 +104,50 @@ pub(super) struct Axis {
     pub(super) b: usize,
 }
 
-/// The axes of a broadcast, with axes of extent 1 dropped and neighbours that step alike merged; at least one.
-pub(super) fn merged_axes(a: &Shape, b: &Shape, y: &Shape) -> Vec<Axis> {
-    let steps = |shape: &Shape| -> Vec<usize> {
+/// The axes of `y` with the steps of the shapes that are stretched to it (0 where stretched); axes of extent 1 are dropped and
+/// neighbours along which all step alike merged; at least one.
+pub(super) fn merged_steps(shapes: &[&Shape], y: &Shape) -> Vec<(usize, Vec<usize>)> {
+    let steps = |shape: &&Shape| -> Vec<usize> {
         let (strides, missing) = (shape.strides(), y.rank() - shape.rank());
         let step = |axis: usize| if shape[axis] == 1 { 0 } else { strides[axis] };
         (0..y.rank()).map(|axis| if axis < missing { 0 } else { step(axis - missing) }).collect()
     };
-    let (a, b) = (steps(a), steps(b));
-    let mut axes: Vec<Axis> = Vec::new();
+    let all: Vec<Vec<usize>> = shapes.iter().map(steps).collect();
+    let mut axes: Vec<(usize, Vec<usize>)> = Vec::new();
     for (axis, &extent) in y.iter().enumerate().filter(|(_, extent)| **extent != 1) {
-        let next = Axis { extent, a: a[axis], b: b[axis] };
+        let next: Vec<usize> = all.iter().map(|steps| steps[axis]).collect();
         match axes.last_mut() {
-            Some(last) if last.a == next.a * extent && last.b == next.b * extent => {
-                *last = Axis { extent: last.extent * extent, ..next };
+            Some((last, steps)) if steps.iter().zip(&next).all(|(step, next)| *step == next * extent) => {
+                (*last, *steps) = (*last * extent, next);
             }
-            _ => axes.push(next),
+            _ => axes.push((extent, next)),
         }
     }
-    if axes.is_empty() { vec![Axis { extent: 1, a: 1, b: 1 }] } else { axes }
+    if axes.is_empty() { vec![(1, vec![1; shapes.len()])] } else { axes }
+}
+
+/// As [`merged_steps`], for two inputs.
+pub(super) fn merged_axes(a: &Shape, b: &Shape, y: &Shape) -> Vec<Axis> {
+    let axes = merged_steps(&[a, b], y).into_iter();
+    axes.map(|(extent, steps)| Axis { extent, a: steps[0], b: steps[1] }).collect()
 }
 
 /// One of `a` and `b` may be empty if it has the shape of `y`: it is in `y`.
 pub(super) fn binary(cpu: &Cpu, kind: BinaryKind, a: (&[f32], &Shape), b: (&[f32], &Shape), y: (&mut [f32], &Shape)) {
-    let axes = merged_axes(a.1, b.1, y.1);
-    let (a, b, y) = (a.0, b.0, y.0);
-    let truth = |yes: bool| if yes { 1.0 } else { 0.0 };
-    match kind {
-        BinaryKind::Add => broadcast(cpu, &axes, a, b, y, |a, b| a + b),
-        BinaryKind::Sub => broadcast(cpu, &axes, a, b, y, |a, b| a - b),
-        BinaryKind::Mul => broadcast(cpu, &axes, a, b, y, |a, b| a * b),
-        BinaryKind::Div => broadcast(cpu, &axes, a, b, y, |a, b| a / b),
-        // Written so that NaN passes through from either side.
-        BinaryKind::Max => broadcast(cpu, &axes, a, b, y, |a, b| if a >= b || a.is_nan() { a } else { b }),
-        BinaryKind::Min => broadcast(cpu, &axes, a, b, y, |a, b| if a <= b || a.is_nan() { a } else { b }),
-        BinaryKind::GreaterEqual => broadcast(cpu, &axes, a, b, y, move |a, b| truth(a >= b)),
-        BinaryKind::Greater => broadcast(cpu, &axes, a, b, y, move |a, b| truth(a > b)),
+    struct Whole<'a> {
+        cpu: &'a Cpu,
+        axes: &'a [Axis],
+        a: &'a [f32],
+        b: &'a [f32],
+        y: &'a mut [f32],
     }
+    impl With2 for Whole<'_> {
+        fn with(self, f: impl Fn(f32, f32) -> f32 + Copy + Sync) {
+            broadcast(self.cpu, self.axes, self.a, self.b, self.y, f);
+        }
+    }
+    let axes = &merged_axes(a.1, b.1, y.1);
+    with_binary(kind, Whole { cpu, axes, a: a.0, b: b.0, y: y.0 });
 }
 
 /// `x` repeated to the larger shape of `y`.

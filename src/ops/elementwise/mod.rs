@@ -1,14 +1,17 @@
 //! Elementwise ops: functions of one tensor, and arithmetic of two with NumPy's broadcasting.
 
 mod binary;
+pub mod chain;
 mod cpu;
 mod cuda;
+mod functions;
 pub mod math;
 pub mod problem;
 mod sum;
 mod unary;
 
 pub use binary::{Binary, BinaryKind};
+pub use chain::ElementwiseChain;
 pub(crate) use cpu::stretch;
 pub(crate) use cuda::stretch as cuda_stretch;
 pub use sum::SumOf;

@@ -6,6 +6,49 @@ use crate::graph::{Graph, Value};
 use crate::ops::problem::{Data, Numbers, Problem, Real};
 use crate::tensor::{Shape, Tensor};
 
+/// Plain references of the functions.
+pub(super) fn unary<R: Real>(kind: UnaryKind, x: R) -> R {
+    match kind {
+        UnaryKind::Relu => x.max(R::of(0.0)),
+        UnaryKind::Sigmoid => R::of(1.0) / (R::of(1.0) + (-x).map(f64::exp)),
+        UnaryKind::HardSigmoid => (R::of(0.2) * x + R::of(0.5)).map(|v| v.clamp(0.0, 1.0)),
+        UnaryKind::Tanh => x.map(f64::tanh),
+        UnaryKind::Exp => x.map(f64::exp),
+        UnaryKind::Log => x.map(f64::ln),
+        UnaryKind::Sqrt => x.map(f64::sqrt),
+        UnaryKind::Abs => x.map(f64::abs),
+        UnaryKind::Neg => -x,
+        UnaryKind::Square => x * x,
+        UnaryKind::Affine { scale, offset } => R::of(scale as f64) * x + R::of(offset as f64),
+    }
+}
+
+pub(super) fn binary<R: Real>(kind: BinaryKind, a: R, b: R) -> R {
+    let truth = |yes: bool| R::of(if yes { 1.0 } else { 0.0 });
+    match kind {
+        BinaryKind::Add => a + b,
+        BinaryKind::Sub => a - b,
+        BinaryKind::Mul => a * b,
+        BinaryKind::Div => a / b,
+        BinaryKind::Max => a.max(b),
+        BinaryKind::Min => -(-a).max(-b),
+        BinaryKind::GreaterEqual => truth(a >= b),
+        BinaryKind::Greater => truth(a > b),
+    }
+}
+
+/// The element of a tensor of `shape`, stretched to `full`, that stands at `index` there.
+pub(super) fn stretched(shape: &[usize], full: &[usize], index: usize) -> usize {
+    let (mut rest, mut at, mut step) = (index, 0, 1);
+    for (axis, extent) in full.iter().enumerate().rev() {
+        let own = (axis + shape.len()).checked_sub(full.len()).map_or(1, |axis| shape[axis]);
+        at += (rest % extent).min(own - 1) * step;
+        step *= own;
+        rest /= extent;
+    }
+    at
+}
+
 /// A function of one tensor.
 #[derive(Clone, Debug)]
 pub struct UnaryProblem {
@@ -40,20 +83,7 @@ impl Problem for UnaryProblem {
     }
 
     fn reference<R: Real>(&self, inputs: &[Data<R>]) -> Vec<Vec<R>> {
-        let f = |x: R| match self.kind {
-            UnaryKind::Relu => x.max(R::of(0.0)),
-            UnaryKind::Sigmoid => R::of(1.0) / (R::of(1.0) + (-x).map(f64::exp)),
-            UnaryKind::HardSigmoid => (R::of(0.2) * x + R::of(0.5)).map(|v| v.clamp(0.0, 1.0)),
-            UnaryKind::Tanh => x.map(f64::tanh),
-            UnaryKind::Exp => x.map(f64::exp),
-            UnaryKind::Log => x.map(f64::ln),
-            UnaryKind::Sqrt => x.map(f64::sqrt),
-            UnaryKind::Abs => x.map(f64::abs),
-            UnaryKind::Neg => -x,
-            UnaryKind::Square => x * x,
-            UnaryKind::Affine { scale, offset } => R::of(scale as f64) * x + R::of(offset as f64),
-        };
-        vec![inputs[0].real().iter().map(|x| f(*x)).collect()]
+        vec![inputs[0].real().iter().map(|x| unary(self.kind, *x)).collect()]
     }
 
     fn differentiable(&self) -> Vec<usize> {
@@ -104,29 +134,10 @@ impl Problem for BinaryProblem {
         let (a, b) = (inputs[0].real(), inputs[1].real());
         let rank = self.a.len().max(self.b.len());
         let padded = |shape: &[usize]| [vec![1; rank - shape.len()], shape.to_vec()].concat();
-        let (sa, sb) = (padded(&self.a), padded(&self.b));
-        let full: Vec<usize> = sa.iter().zip(&sb).map(|(a, b)| *a.max(b)).collect();
-        let truth = |yes: bool| R::of(if yes { 1.0 } else { 0.0 });
-        let at = |shape: &[usize], index: usize| {
-            let (mut rest, mut at, mut step) = (index, 0, 1);
-            for axis in (0..rank).rev() {
-                at += (rest % full[axis]).min(shape[axis] - 1) * step;
-                step *= shape[axis];
-                rest /= full[axis];
-            }
-            at
-        };
-        let f = |a: R, b: R| match self.kind {
-            BinaryKind::Add => a + b,
-            BinaryKind::Sub => a - b,
-            BinaryKind::Mul => a * b,
-            BinaryKind::Div => a / b,
-            BinaryKind::Max => a.max(b),
-            BinaryKind::Min => -(-a).max(-b),
-            BinaryKind::GreaterEqual => truth(a >= b),
-            BinaryKind::Greater => truth(a > b),
-        };
-        vec![(0..Shape::from(full.clone()).len()).map(|i| f(a[at(&sa, i)], b[at(&sb, i)])).collect()]
+        let full: Vec<usize> = padded(&self.a).iter().zip(padded(&self.b)).map(|(a, b)| *a.max(&b)).collect();
+        let at = |shape: &[usize], index: usize| stretched(shape, &full, index);
+        let f = |i: usize| binary(self.kind, a[at(&self.a, i)], b[at(&self.b, i)]);
+        vec![(0..Shape::from(full.clone()).len()).map(f).collect()]
     }
 
     fn differentiable(&self) -> Vec<usize> {

@@ -65,7 +65,8 @@ impl UnaryKind {
         UnaryKind::Affine { scale: -1.5, offset: 0.25 },
     ];
 
-    fn names(self) -> (&'static str, &'static str) {
+    /// Of the function and of its gradient.
+    pub(super) fn names(self) -> (&'static str, &'static str) {
         match self {
             UnaryKind::Relu => ("relu", "relu_grad"),
             UnaryKind::Sigmoid => ("sigmoid", "sigmoid_grad"),
@@ -81,7 +82,16 @@ impl UnaryKind {
         }
     }
 
-    fn saved(self) -> Saved {
+    /// Operations on one value.
+    pub(super) fn flops(self) -> u64 {
+        match self {
+            UnaryKind::Sigmoid | UnaryKind::Exp | UnaryKind::Log => 20,
+            UnaryKind::Tanh => 30,
+            _ => 1,
+        }
+    }
+
+    pub(super) fn saved(self) -> Saved {
         match self {
             UnaryKind::Log | UnaryKind::Abs | UnaryKind::Square => Saved::Input,
             UnaryKind::Neg | UnaryKind::Affine { .. } => Saved::Nothing,
@@ -129,12 +139,7 @@ impl Op for Unary {
     }
 
     fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
-        let per_element = match self.kind {
-            UnaryKind::Sigmoid | UnaryKind::Exp | UnaryKind::Log => 20,
-            UnaryKind::Tanh => 30,
-            _ => 1,
-        };
-        Cost::new(per_element * outputs[0].len() as u64, inputs, outputs)
+        Cost::new(self.kind.flops() * outputs[0].len() as u64, inputs, outputs)
     }
 
     fn again(&self, inputs: &[Value], _: &[Value]) -> Option<(Arc<dyn Op>, Vec<Value>)> {
