@@ -15,61 +15,13 @@
 // Cost: stem.bn2 of the paper's detector is 2x80x32x32 rows of 16: 10.5 MB a reading; forward reads it three times and writes
 // it once, backward reads x and dy twice and writes dx: 0.02 GFLOP: memory limits.
 // Needs: nothing; 3 KB of static shared memory. Determinism: run_to_run.
-#include "device/prelude.cuh"
-
-constexpr int BLOCK = 256;
-// Blocks that a multiprocessor shall hold at least. It leaves room for 64 registers; without it the assembler squeezes some kernels
-// into 32 and spills.
-constexpr int RESIDENT = 4;
-
-// Twin of `Rows` in src/ops/norm/cuda.rs.
-struct Rows {
-    int channels, columns;
-    int rows, sample_rows;
-    int groups, group;  // of counts, and samples of each
-    int segment;        // rows that a block takes
-};
-static_assert(sizeof(Rows) == 28, "the host's twin has the same fields");
-
-// A thread's channel, and the rows of its block that are its own.
-struct Part {
-    int channel, column, line, lines;
-    int begin, end;
-    bool active;
-};
-
-__device__ __forceinline__ Part part_of(const Rows& all) {
-    const int column = threadIdx.x % all.columns, line = threadIdx.x / all.columns, lines = BLOCK / all.columns;
-    const int channel = blockIdx.x * all.columns + column;
-    const int first = blockIdx.y * all.segment, last = min(all.segment, all.rows - first) + first;
-    return {channel, column, line, lines, first + line, last, channel < all.channels};
-}
+#include "norm.cuh"
 
 // As valid_row, of the row's sample and without divisions of 64 bits.
 __device__ __forceinline__ bool is_valid(int row, const Rows& all, const int* counts) {
     if (counts == nullptr) return true;
     const int sample = row / all.sample_rows, group = sample / all.group;
     return sample - group * all.group < counts[group];
-}
-
-// Where a row's value of the thread's channel stands.
-__device__ __forceinline__ int64_t place_of(int row, const Part& part, const Rows& all) {
-    return static_cast<int64_t>(row) * all.channels + part.channel;
-}
-
-// Sum over the lines of each column, for every one of its threads. Ends past a barrier.
-template <class T>
-__device__ __forceinline__ T sum_lines(T value, const Part& part, int columns) {
-    SHARED(T, values, [BLOCK]);
-    values[threadIdx.x] = value;
-    __syncthreads();
-    for (int half = part.lines / 2; half > 0; half /= 2) {
-        if (part.line < half) values[threadIdx.x] += values[threadIdx.x + half * columns];
-        __syncthreads();
-    }
-    const T sum = values[part.column];
-    __syncthreads();
-    return sum;
 }
 
 // What a channel's values are normalised with.

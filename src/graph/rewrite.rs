@@ -33,7 +33,7 @@ impl Graph {
     }
 
     /// Number of nodes (and targets) that read each value.
-    fn readers(&self, targets: &[Value]) -> HashMap<Value, usize> {
+    pub(super) fn readers(&self, targets: &[Value]) -> HashMap<Value, usize> {
         let mut readers = HashMap::new();
         let live = super::plan::schedule(self, targets);
         let inputs = live.iter().flat_map(|node| &self.nodes[*node].inputs);
@@ -94,7 +94,8 @@ impl Graph {
     }
 
     /// `gamma (conv(x, w) + b - mean) / sqrt(var + eps) + beta = conv(x, w s) + (b - mean) s + beta` with
-    /// `s = gamma / sqrt(var + eps)`. The new weights are nodes that depend on variables only: they run once.
+    /// `s = gamma / sqrt(var + eps)`. The new weights are made by a node that depends on variables only: in inference
+    /// it runs once.
     fn fold_batch_norm(&mut self, index: usize, readers: &HashMap<Value, usize>) -> Result<bool> {
         let Some(norm) = self.op::<BatchNormFrozen>(index).copied() else { return Ok(false) };
         let Some(epsilon) = norm.eps else { return Ok(false) };
@@ -107,7 +108,8 @@ impl Graph {
         // New nodes must run before node `index`: build them at the end, then move them in front of it.
         let first = self.nodes.len();
         let scope = std::mem::replace(&mut self.scope, vec![format!("{name} (folded)")]);
-        let folded = self.folded_weights(&inputs, conv.fused, [gamma, beta, mean, variance], epsilon);
+        let bias = conv.fused.bias.then(|| inputs[2]);
+        let folded = self.batch_norm_fold(inputs[1], bias, [gamma, beta, mean, variance], epsilon);
         self.scope = scope;
         let (weight, bias) = folded?;
         let mut new_inputs = vec![inputs[0], weight, bias];
@@ -117,22 +119,6 @@ impl Graph {
         self.replace_by_conv(index, Conv { attrs, fused }, new_inputs, name);
         self.move_nodes(first, index);
         Ok(true)
-    }
-
-    fn folded_weights(
-        &mut self,
-        inputs: &[Value],
-        fused: Fused,
-        [gamma, beta, mean, variance]: [Value; 4],
-        epsilon: f32,
-    ) -> Result<(Value, Value)> {
-        let variance = self.offset(variance, epsilon)?;
-        let deviation = self.sqrt(variance)?;
-        let scale = self.div(gamma, deviation)?;
-        let weight = self.mul(inputs[1], scale)?;
-        let centred = if fused.bias { self.sub(inputs[2], mean)? } else { self.neg(mean)? };
-        let bias = self.mul(centred, scale)?;
-        Ok((weight, self.add(bias, beta)?))
     }
 
     /// Moves the nodes from `first` to the end in front of node `to`.

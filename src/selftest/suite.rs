@@ -12,7 +12,7 @@ use crate::ops::elementwise::chain::problem::ChainProblem;
 use crate::ops::elementwise::problem::{BinaryProblem, SumOfProblem, UnaryProblem};
 use crate::ops::loss::problem::{PointwiseLossProblem, SoftmaxLossProblem};
 use crate::ops::matmul::problem::MatMulProblem;
-use crate::ops::norm::problem::BatchNormProblem;
+use crate::ops::norm::problem::{BatchNormProblem, FoldProblem};
 use crate::ops::optim::problem::OptimizerProblem;
 use crate::ops::pool::problem::MaxPoolProblem;
 use crate::ops::problem::{self, Numbers, Setting, check_on};
@@ -80,6 +80,7 @@ pub fn families() -> Vec<Family> {
         family!("softmax", SoftmaxProblem),
         family!("standardise", StandardiseProblem),
         family!("batch_norm", BatchNormProblem),
+        family!("batch_norm_fold", FoldProblem),
         family!("max_pool", MaxPoolProblem),
         family!("matmul", MatMulProblem),
         family!("conv_fprop", |numbers| ConvProblem::random(numbers).with_pass(Pass::Forward)),

@@ -1,4 +1,4 @@
-use sarcomere::ops::norm::problem::BatchNormProblem;
+use sarcomere::ops::norm::problem::{BatchNormProblem, FoldProblem};
 use sarcomere::ops::problem::Numbers;
 
 use crate::everywhere::check_everywhere;
@@ -35,4 +35,17 @@ fn parameters_of_another_width_are_refused() {
     let c = graph.input("c", TensorType::f32([5])).expect("fresh name");
     let error = graph.batch_norm_frozen(x, c, c, c, c, 1e-3, false).expect_err("5 is not 6").to_string();
     assert!(error.contains("f32[6]") && error.contains("f32[5]"), "{error}");
+}
+
+#[test]
+fn batch_norm_folded_into_weights() -> Result<()> {
+    let mut numbers = Numbers::new(23);
+    for seed in 0..30 {
+        check_everywhere(&FoldProblem::random(&mut numbers), seed)?;
+    }
+    // Several tasks of the processor, several segments of a GPU.
+    for (shape, bias) in [(vec![3, 3, 40, 100], true), (vec![1, 1, 900, 33], false), (vec![5000, 4], true)] {
+        check_everywhere(&FoldProblem { shape, bias }, 8)?;
+    }
+    Ok(())
 }

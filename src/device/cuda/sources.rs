@@ -43,6 +43,8 @@ pub const SOURCES: &[(&str, &str)] = embedded![
     "matmul.cu",
     "noise_whitening.cu",
     "norm.cu",
+    "norm.cuh",
+    "norm_fold.cu",
     "optim.cu",
     "order.cu",
     "order.cuh",

@@ -69,7 +69,8 @@ impl Cut {
 
     /// A launch over channels and segments of `each` rows a thread, or over channels alone.
     fn launch(&self, kernel: &str, segments: usize) -> Launch {
-        Launch::new("norm", kernel).grid(self.channels.div_ceil(self.columns), segments, 1).block(BLOCK)
+        let source = if kernel.starts_with("batch_norm_fold") { "norm_fold" } else { "norm" };
+        Launch::new(source, kernel).grid(self.channels.div_ceil(self.columns), segments, 1).block(BLOCK)
     }
 
     fn structure(&self, each: usize) -> Rows {
@@ -151,6 +152,35 @@ pub(super) fn grad(name: &str, op: &BatchNormGrad, types: &Types<'_>) -> Result<
     if dx && !types.inputs[0].is_empty() {
         let launch = parameters("batch_norm_grad_f32", cut.segments(ROWS_MAPPED)).arg(shares).output(0);
         work.launch(launch.float(eps).int(i32::from(op.relu)).structure(&cut.structure(ROWS_MAPPED)));
+    }
+    Ok(work)
+}
+
+/// Folding into weights, whose rows stand for those of a tensor without counts.
+pub(super) fn fold(name: &str, eps: f32, types: &Types<'_>) -> Result<Work> {
+    let cut = Cut::new(name, types, usize::MAX)?;
+    if types.inputs[0].is_empty() {
+        return Ok(Work::new());
+    }
+    let launch = (0..5).fold(cut.launch("batch_norm_fold_f32", cut.segments(ROWS_MAPPED)), Launch::input);
+    let launch = launch.optional_input(types, 5).output(0).output(1).float(eps);
+    Ok(Work::of(launch.structure(&cut.structure(ROWS_MAPPED))))
+}
+
+pub(super) fn fold_grad(name: &str, eps: f32, types: &Types<'_>) -> Result<Work> {
+    let cut = Cut::new(name, types, usize::MAX)?;
+    let mut work = Work::new();
+    if types.inputs[0].is_empty() {
+        return Ok(work);
+    }
+    let (segments, structure) = (cut.segments(ROWS_SUMMED), cut.structure(ROWS_SUMMED));
+    let sums = work.take_scratch(segments * cut.channels * FLOAT);
+    let launch = cut.launch("batch_norm_fold_grad_f32", segments).input(0).input(1).input(3).input(4).output(0);
+    work.launch(launch.scratch(sums).float(eps).structure(&structure));
+    if types.needed[1] || types.needed[2] {
+        let launch = cut.launch("batch_norm_fold_sums_f32", 1).scratch(sums).int(segments);
+        let launch = launch.input(1).input(2).input(3).input(5).optional_input(types, 6).output(1).output(2);
+        work.launch(launch.float(eps).structure(&structure));
     }
     Ok(work)
 }

@@ -5,12 +5,15 @@
 
 mod blocks;
 mod cpu;
+mod cpu_fold;
 mod cuda;
+mod fold;
 mod frozen;
 mod grad;
 pub mod problem;
 mod train;
 
+pub use fold::{BatchNormFold, BatchNormFoldGrad};
 pub use frozen::BatchNormFrozen;
 pub use grad::BatchNormGrad;
 pub use train::{BatchNormAttrs, BatchNormTrain};

@@ -119,3 +119,53 @@ impl Problem for BatchNormProblem {
         vec![0, 1, 2]
     }
 }
+
+/// A frozen batch norm folded into weights; inputs weight, gamma, beta, mean, variance, bias if any.
+#[derive(Clone, Debug)]
+pub struct FoldProblem {
+    /// Of the weights, `[.., C]`.
+    pub shape: Vec<usize>,
+    /// Whether the layer has a bias.
+    pub bias: bool,
+}
+
+impl FoldProblem {
+    /// Rank 2 to 5.
+    pub fn random(numbers: &mut Numbers) -> Self {
+        let mut shape: Vec<usize> = (0..numbers.integer(1, 4)).map(|_| numbers.integer(1, 5)).collect();
+        shape.push(numbers.integer(1, 70));
+        Self { shape, bias: numbers.integer(0, 1) == 1 }
+    }
+
+    const EPS: f32 = 1e-3;
+}
+
+impl Problem for FoldProblem {
+    fn inputs(&self, seed: u64) -> Vec<Tensor> {
+        let mut numbers = Numbers::new(seed);
+        let channels = self.shape[self.shape.len() - 1];
+        let mut inputs = vec![numbers.tensor(&self.shape)];
+        inputs.extend((0..4 + usize::from(self.bias)).map(|_| numbers.tensor(&[channels])));
+        inputs[4].values_mut::<f32>().into_iter().flatten().for_each(|value| *value = value.abs() + 0.1);
+        inputs
+    }
+
+    fn build(&self, graph: &mut Graph, inputs: &[Value]) -> Result<Vec<Value>> {
+        let norm = [inputs[1], inputs[2], inputs[3], inputs[4]];
+        let (weight, bias) = graph.batch_norm_fold(inputs[0], inputs.get(5).copied(), norm, Self::EPS)?;
+        Ok(vec![weight, bias])
+    }
+
+    fn reference<R: Real>(&self, inputs: &[Data<R>]) -> Vec<Vec<R>> {
+        let [weight, gamma, beta, mean, variance] = [0, 1, 2, 3, 4].map(|i| inputs[i].real());
+        let channels = gamma.len();
+        let scale = |c: usize| gamma[c] / (variance[c] + R::of(Self::EPS as f64)).map(f64::sqrt);
+        let bias = |c: usize| inputs.get(5).map_or(R::of(0.0), |bias| bias.real()[c]);
+        let folded = weight.iter().enumerate().map(|(i, w)| *w * scale(i % channels)).collect();
+        vec![folded, (0..channels).map(|c| (bias(c) - mean[c]) * scale(c) + beta[c]).collect()]
+    }
+
+    fn differentiable(&self) -> Vec<usize> {
+        if self.bias { vec![0, 1, 2, 5] } else { vec![0, 1, 2] }
+    }
+}
