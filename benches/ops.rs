@@ -305,7 +305,7 @@ fn simple(c: &mut Criterion) {
         let (rate, scale) = (g.input("rate", TensorType::f32([1]))?, g.input("scale", TensorType::f32([1]))?);
         let step = g.input("step", TensorType::i32([1]))?;
         let moments = (&[mean][..], &[square][..]);
-        let targets = g.adam(&[parameter], &[gradient], moments, step, rate, scale, AdamAttrs::default())?;
+        let targets = g.adam(&[parameter], &[gradient], moments, step, rate, scale, AdamAttrs::default(), &[])?;
         let given = vec![
             (parameter, Numbers::new(1).tensor(&[2_200_000])),
             (rate, Tensor::new([1], &[1e-3f32])?),

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::graph::{Graph, Value};
-use crate::ops::optim::{AdamAttrs, SgdAttrs};
+use crate::ops::optim::{AdamAttrs, Penalty, SgdAttrs};
 use crate::tensor::{Tensor, TensorType};
 
 /// How gradients become steps.
@@ -45,13 +45,24 @@ pub enum Clip {
 }
 
 impl Clip {
-    /// Gradients, and what the optimizer multiplies them by.
-    fn append(self, g: &mut Graph, gradients: Vec<Value>, norm: Value) -> Result<(Vec<Value>, Value)> {
+    /// Gradients, and what the optimizer multiplies them by. The penalty is that of the gradients, and then what of it is still to
+    /// be added to them.
+    fn append(
+        self,
+        g: &mut Graph,
+        gradients: Vec<Value>,
+        penalty: &mut Penalty<'_>,
+        norm: Value,
+    ) -> Result<(Vec<Value>, Value)> {
         let one = |g: &mut Graph| Ok(g.constant(Tensor::new([1], &[1.0f32])?));
         match self {
             Clip::None => Ok((gradients, one(g)?)),
             Clip::Global(limit) => Ok((gradients, g.clip_scale(norm, limit)?)),
-            Clip::PerTensor(limit) => Ok((g.clip_per_tensor(&gradients, limit)?, one(g)?)),
+            Clip::PerTensor(limit) => {
+                let gradients = g.penalised_clip_per_tensor(&gradients, penalty, limit)?;
+                penalty.clear();
+                Ok((gradients, one(g)?))
+            }
         }
     }
 }
@@ -80,7 +91,7 @@ pub fn append_optimizer(
     let missing = |name: &String| crate::Error::graph(format!("there is no variable '{name}' to train"));
     let values: Vec<Value> = parameters.iter().map(|n| g.find(n).ok_or_else(|| missing(n))).collect::<Result<_>>()?;
     let forward = g.nodes().len();
-    let mut gradients = g.gradients(loss, &values)?;
+    let gradients = g.gradients(loss, &values)?;
     g.recompute(forward)?;
     let rate = g.input("learning_rate", TensorType::f32([1]))?;
     let step = g.input("step", TensorType::i32([1]))?;
@@ -95,40 +106,25 @@ pub fn append_optimizer(
     match optimizer {
         Optimizer::Sgd { momentum, decay } => {
             let velocities = slot(g, "velocity")?;
-            if *decay > 0.0 {
-                for ((gradient, value), name) in gradients.iter_mut().zip(&values).zip(parameters) {
-                    if !is_affine(name) {
-                        let pull = g.scale(*value, 2.0 * decay / g.ty(*value).len() as f32)?;
-                        *gradient = g.add(*gradient, pull)?;
-                    }
-                }
-            }
-            let gradient_norm = g.global_norm(&gradients)?;
-            let (gradients, scale) = clip.append(g, gradients, gradient_norm)?;
+            let mut penalty = match *decay > 0.0 {
+                true => Penalty::by_size(g, &values, *decay, |index| !is_affine(&parameters[index])),
+                false => Penalty::none(&values),
+            };
+            let gradient_norm = g.penalised_global_norm(&gradients, &penalty)?;
+            let (gradients, scale) = clip.append(g, gradients, &mut penalty, gradient_norm)?;
             let attrs = SgdAttrs { momentum: *momentum };
-            let updates = g.sgd_momentum(&values, &gradients, &velocities, rate, scale, attrs)?;
+            let updates = g.penalised_sgd_momentum(&penalty, &gradients, &velocities, rate, scale, attrs)?;
             Ok(OptimizerValues { rate, step, gradient_norm, updates })
         }
         Optimizer::Adam { beta1, beta2, epsilon, decay } => {
             let (means, squares) = (slot(g, "mean")?, slot(g, "square")?);
             let gradient_norm = g.global_norm(&gradients)?;
-            let (gradients, scale) = clip.append(g, gradients, gradient_norm)?;
-            let attrs = AdamAttrs { beta1: *beta1, beta2: *beta2, epsilon: *epsilon, ..AdamAttrs::default() };
-            // Only weights decay: two nodes, one for each kind.
-            let decays: Vec<bool> = parameters.iter().map(|name| *decay > 0.0 && name.ends_with("weight")).collect();
-            let mut updates = Vec::new();
-            for decayed in [true, false] {
-                let pick = |values: &[Value]| -> Vec<Value> {
-                    values.iter().zip(&decays).filter(|(_, d)| **d == decayed).map(|(v, _)| *v).collect()
-                };
-                let attrs = AdamAttrs { decoupled_weight_decay: if decayed { *decay } else { 0.0 }, ..attrs };
-                let chosen = pick(&values);
-                if !chosen.is_empty() {
-                    let (means, squares) = (pick(&means), pick(&squares));
-                    let moments = (&means[..], &squares[..]);
-                    updates.extend(g.adam(&chosen, &pick(&gradients), moments, step, rate, scale, attrs)?);
-                }
-            }
+            let (gradients, scale) = clip.append(g, gradients, &mut Penalty::none(&values), gradient_norm)?;
+            let attrs = AdamAttrs { beta1: *beta1, beta2: *beta2, epsilon: *epsilon };
+            // Only weights decay.
+            let decays: Vec<f32> =
+                parameters.iter().map(|name| if name.ends_with("weight") { *decay } else { 0.0 }).collect();
+            let updates = g.adam(&values, &gradients, (&means, &squares), step, rate, scale, attrs, &decays)?;
             Ok(OptimizerValues { rate, step, gradient_norm, updates })
         }
     }

@@ -39,8 +39,8 @@ fn check(case: &Case) -> Result<()> {
         }
         "adam" => {
             let [beta1, beta2, epsilon] = ["beta1", "beta2", "eps"].map(|key| case.f32(key));
-            let attrs = AdamAttrs { beta1, beta2, epsilon, ..AdamAttrs::default() };
-            g.adam(&parameters, &clipped, (&first, &second), step, rate, scale, attrs)?
+            let attrs = AdamAttrs { beta1, beta2, epsilon };
+            g.adam(&parameters, &clipped, (&first, &second), step, rate, scale, attrs, &[])?
         }
         other => panic!("{}: unknown kind '{other}'", case.name),
     };

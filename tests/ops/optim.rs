@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sarcomere::graph::{Executor, Graph, Value};
-use sarcomere::ops::optim::{AdamAttrs, SgdAttrs};
+use sarcomere::ops::optim::{AdamAttrs, Penalty, SgdAttrs};
 use sarcomere::ops::problem::{Numbers, compare, tolerance, wide_values};
 use sarcomere::tensor::{Tensor, TensorType};
 use sarcomere::{Result, device::Device};
@@ -103,10 +103,14 @@ fn sgd(p: &mut f64, g: f64, state: &mut [f64; 2]) {
 }
 
 fn build_sgd(g: &mut Graph, p: &[Value], gradients: &[Value], scale: Value) -> Result<Vec<Value>> {
+    build_penalised_sgd(g, &Penalty::none(p), gradients, scale)
+}
+
+fn build_penalised_sgd(g: &mut Graph, penalty: &Penalty<'_>, gradients: &[Value], scale: Value) -> Result<Vec<Value>> {
     let v: Vec<Value> =
         (0..3).map(|i| g.variable(&format!("v{i}"), TensorType::f32(SHAPES[i]))).collect::<Result<_>>()?;
     let rate = g.constant(Tensor::scalar(RATE));
-    g.sgd_momentum(p, gradients, &v, rate, scale, SgdAttrs { momentum: 0.9 })
+    g.penalised_sgd_momentum(penalty, gradients, &v, rate, scale, SgdAttrs { momentum: 0.9 })
 }
 
 #[test]
@@ -150,31 +154,68 @@ fn a_penalty_divided_by_the_size_of_the_tensor() -> Result<()> {
         }
     };
     check(&expected(penalise, |p, g, state, _| sgd(p, g, state)), |g, p, gradients, _| {
-        let gradients = g.add_l2_gradients(p, gradients, DECAY)?;
         let one = g.constant(Tensor::scalar(1.0));
-        build_sgd(g, p, &gradients, one)
+        let penalty = Penalty::by_size(g, p, DECAY, |_| true);
+        build_penalised_sgd(g, &penalty, gradients, one)
     })
 }
 
 #[test]
-fn adam_with_and_without_decoupled_decay() -> Result<()> {
-    for decay in [0.0, DECAY] {
-        let rule = |p: &mut f64, g: f64, state: &mut [f64; 2], step: i32| {
-            let (b1, b2) = (f64::from(0.9f32), f64::from(0.999f32));
-            *p -= f64::from(RATE) * f64::from(decay) * *p;
-            state[0] = b1 * state[0] + (1.0 - b1) * g;
-            state[1] = b2 * state[1] + (1.0 - b2) * g * g;
-            let rate = f64::from(RATE) * (1.0 - b2.powi(step)).sqrt() / (1.0 - b1.powi(step));
-            *p -= rate * state[0] / (state[1].sqrt() + 1e-7);
+fn a_penalty_within_limits_of_all_together_and_of_each() -> Result<()> {
+    let factor = |i: usize, len: usize| if i == 1 { 0.0 } else { 2.0 * 40.0 / len as f64 };
+    for of_each in [false, true] {
+        let prepare = |parameters: &[Vec<f64>], gradients: &mut [Vec<f64>]| {
+            for (i, (gradient, parameter)) in gradients.iter_mut().zip(parameters).enumerate() {
+                let factor = factor(i, parameter.len());
+                gradient.iter_mut().zip(parameter).for_each(|(g, p)| *g += factor * p);
+            }
+            let norms: Vec<f64> = gradients.iter().map(|g| g.iter().map(|g| g * g).sum()).collect();
+            let all: f64 = norms.iter().sum();
+            for (gradient, norm) in gradients.iter_mut().zip(norms) {
+                let norm = if of_each { norm } else { all }.sqrt();
+                gradient.iter_mut().for_each(|g| *g *= (1.5 / norm).min(1.0));
+            }
         };
-        check(&expected(|_, _| {}, rule), |g, p, gradients, step| {
+        check(&expected(prepare, |p, g, state, _| sgd(p, g, state)), |g, p, gradients, _| {
+            let mut penalty = Penalty::by_size(g, p, 40.0, |index| index != 1);
+            if of_each {
+                let gradients = g.penalised_clip_per_tensor(gradients, &penalty, 1.5)?;
+                penalty.clear();
+                let one = g.constant(Tensor::scalar(1.0));
+                return build_penalised_sgd(g, &penalty, &gradients, one);
+            }
+            let norm = g.penalised_global_norm(gradients, &penalty)?;
+            let scale = g.clip_scale(norm, 1.5)?;
+            build_penalised_sgd(g, &penalty, gradients, scale)
+        })?;
+    }
+    Ok(())
+}
+
+fn adam(decay: f32) -> impl Fn(&mut f64, f64, &mut [f64; 2], i32) {
+    move |p, g, state, step| {
+        let (b1, b2) = (f64::from(0.9f32), f64::from(0.999f32));
+        *p -= f64::from(RATE) * f64::from(decay) * *p;
+        state[0] = b1 * state[0] + (1.0 - b1) * g;
+        state[1] = b2 * state[1] + (1.0 - b2) * g * g;
+        let rate = f64::from(RATE) * (1.0 - b2.powi(step)).sqrt() / (1.0 - b1.powi(step));
+        *p -= rate * state[0] / (state[1].sqrt() + 1e-7);
+    }
+}
+
+#[test]
+fn adam_with_decoupled_decay_of_none_of_all_and_of_some() -> Result<()> {
+    for decays in [[0.0; 3], [DECAY; 3], [0.0, 0.0, DECAY]] {
+        // Tensors do not know of each other: each as if all decayed like it.
+        let alike: Vec<_> = decays.iter().map(|decay| expected(|_, _| {}, adam(*decay))).collect();
+        let step = |step: usize| (0..3).map(|tensor| alike[tensor][step][tensor].clone()).collect();
+        check(&(0..STEPS).map(step).collect::<Vec<_>>(), |g, p, gradients, step| {
             let moments = |g: &mut Graph, kind: &str| -> Result<Vec<Value>> {
                 (0..3).map(|i| g.variable(&format!("{kind}{i}"), TensorType::f32(SHAPES[i]))).collect()
             };
             let (m, v) = (moments(g, "m")?, moments(g, "v")?);
             let (rate, one) = (g.constant(Tensor::scalar(RATE)), g.constant(Tensor::scalar(1.0)));
-            let attrs = AdamAttrs { decoupled_weight_decay: decay, ..AdamAttrs::default() };
-            g.adam(p, gradients, (&m, &v), step, rate, one, attrs)
+            g.adam(p, gradients, (&m, &v), step, rate, one, AdamAttrs::default(), &decays)
         })?;
     }
     Ok(())

@@ -4,12 +4,16 @@ use super::cpu;
 use crate::Result;
 use crate::device::Cpu;
 use crate::device::cuda::{Target, Types, Work};
-use crate::ops::{Cost, CpuArgs, Op, Scratch, Workspace, ensure, expect_inputs};
+use crate::ops::{Cost, CpuArgs, Input, Op, Scratch, Workspace, ensure, expect_inputs};
 use crate::tensor::{DType, TensorType};
 
-/// Norm of all values of all inputs together, `[1]`; summed in `f64`, in an order fixed by the shapes.
-#[derive(Clone, Copy, Debug)]
-pub struct GlobalNorm;
+/// Norm of all values of all gradients together, `[1]`; summed in `f64`, in an order fixed by the shapes. Inputs: gradients, and
+/// where they are penalised the parameters in the same order.
+#[derive(Clone, Debug)]
+pub struct GlobalNorm {
+    /// For each gradient, the factor of its parameter that is added to it: an L2 penalty. Empty if there are none.
+    pub factors: Vec<f32>,
+}
 
 impl Op for GlobalNorm {
     fn name(&self) -> &'static str {
@@ -17,7 +21,7 @@ impl Op for GlobalNorm {
     }
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
-        expect_floats(self.name(), inputs)?;
+        expect_penalised(self.name(), inputs, &self.factors)?;
         Ok(vec![TensorType::f32([1])])
     }
 
@@ -27,21 +31,21 @@ impl Op for GlobalNorm {
 
     fn cpu_workspace(&self, _: &Cpu, inputs: &[TensorType], _: &[TensorType]) -> Workspace {
         // Sums are f64: two f32 each.
-        let sums = 2 * cpu::chunks(inputs.iter().map(TensorType::len));
+        let sums = 2 * cpu::chunks(gradients(inputs, &self.factors).iter().map(TensorType::len));
         Workspace { packed: 0, scratch: Scratch::bytes::<f32>(sums) }
     }
 
     fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
-        super::cuda::global_norm(self.name(), types)
+        super::cuda::global_norm(self.name(), &self.factors, types)
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
-        let inputs = args.inputs;
-        let count = cpu::chunks(cpu::lengths(inputs));
+        let (inputs, n) = (args.inputs, gradients(args.inputs, &self.factors).len());
+        let count = cpu::chunks(cpu::lengths(&inputs[..n]));
         let sums: &mut [f64] = bytemuck::cast_slice_mut(Scratch::new(args.scratch).take::<f32>(2 * count));
         cpu.parallel_chunks(sums, 1, |task, sum| {
-            let (tensor, range) = cpu::locate(task, cpu::lengths(inputs));
-            sum[0] = cpu::sum_of_squares(&inputs[tensor].f32()[range]);
+            let (tensor, range) = cpu::locate(task, cpu::lengths(&inputs[..n]));
+            sum[0] = squares(inputs, &self.factors, tensor, range);
         });
         args.outputs[0].f32()[0] = sums.iter().sum::<f64>().sqrt() as f32;
         Ok(())
@@ -78,11 +82,13 @@ impl Op for ClipScale {
     }
 }
 
-/// Each input multiplied by `min(1, limit / its own norm)`.
-#[derive(Clone, Copy, Debug)]
+/// Each gradient multiplied by `min(1, limit / its own norm)`. Inputs as of [`GlobalNorm`].
+#[derive(Clone, Debug)]
 pub struct ClipPerTensor {
     /// Largest norm wanted.
     pub limit: f32,
+    /// As of [`GlobalNorm`].
+    pub factors: Vec<f32>,
 }
 
 impl Op for ClipPerTensor {
@@ -91,9 +97,9 @@ impl Op for ClipPerTensor {
     }
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
-        expect_floats(self.name(), inputs)?;
+        expect_penalised(self.name(), inputs, &self.factors)?;
         ensure(self.name(), self.limit > 0.0, || format!("the limit must be positive, got {}", self.limit))?;
-        Ok(inputs.to_vec())
+        Ok(gradients(inputs, &self.factors).to_vec())
     }
 
     fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
@@ -101,23 +107,50 @@ impl Op for ClipPerTensor {
     }
 
     fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
-        super::cuda::clip_per_tensor(self.name(), self.limit, types)
+        super::cuda::clip_per_tensor(self.name(), self.limit, &self.factors, types)
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
         let inputs = args.inputs;
         cpu.parallel_chunks(args.outputs, 1, |tensor, output| {
-            let input = inputs[tensor].f32();
-            let sum: f64 = input.chunks(cpu::CHUNK).map(cpu::sum_of_squares).sum();
+            let (input, y) = (inputs[tensor].f32(), output[0].f32());
+            let starts = (0..input.len()).step_by(cpu::CHUNK);
+            let chunk = |start: usize| start..(start + cpu::CHUNK).min(input.len());
+            let sum: f64 = starts.map(|start| squares(inputs, &self.factors, tensor, chunk(start))).sum();
             let norm = sum.sqrt() as f32;
             let scale = if norm > self.limit { self.limit / norm } else { 1.0 };
-            output[0].f32().iter_mut().zip(input).for_each(|(y, x)| *y = scale * x);
+            match self.factors.get(tensor) {
+                Some(&factor) if factor != 0.0 => {
+                    cpu::penalise(input, inputs[self.factors.len() + tensor].f32(), factor, y);
+                }
+                _ => y.copy_from_slice(input),
+            }
+            y.iter_mut().for_each(|y| *y *= scale);
         });
         Ok(())
     }
 }
 
-fn expect_floats(op: &str, inputs: &[TensorType]) -> Result<()> {
+/// The gradients among the inputs: all of them, or the first half if they are penalised.
+fn gradients<'a, T>(inputs: &'a [T], factors: &[f32]) -> &'a [T] {
+    if factors.is_empty() { inputs } else { &inputs[..factors.len()] }
+}
+
+/// Sum of squares of a part of a gradient.
+fn squares(inputs: &[Input<'_>], factors: &[f32], tensor: usize, range: std::ops::Range<usize>) -> f64 {
+    let gradient = &inputs[tensor].f32()[range.clone()];
+    match factors.get(tensor) {
+        None => cpu::sum_of_squares(gradient),
+        Some(factor) => cpu::sum_of_penalised_squares(gradient, &inputs[factors.len() + tensor].f32()[range], *factor),
+    }
+}
+
+/// Checks gradients, and that parameters of the same types follow where they are penalised.
+fn expect_penalised(op: &str, inputs: &[TensorType], factors: &[f32]) -> Result<()> {
     ensure(op, !inputs.is_empty(), || "needs at least one tensor".to_owned())?;
-    inputs.iter().try_for_each(|ty| ensure(op, ty.dtype == DType::F32, || format!("takes f32 tensors, got {ty}")))
+    inputs.iter().try_for_each(|ty| ensure(op, ty.dtype == DType::F32, || format!("takes f32 tensors, got {ty}")))?;
+    let n = factors.len();
+    ensure(op, n == 0 || inputs.len() == 2 * n && inputs[..n] == inputs[n..], || {
+        format!("takes {n} gradients and as many parameters of the same types, got {} tensors", inputs.len())
+    })
 }

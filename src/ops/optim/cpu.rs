@@ -36,6 +36,26 @@ pub(super) fn sum_of_squares(values: &[f32]) -> f64 {
     sums.iter().sum::<f64>() + rest.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>()
 }
 
+/// As [`sum_of_squares`], of gradients with `factor` times the parameters added.
+pub(super) fn sum_of_penalised_squares(gradients: &[f32], parameters: &[f32], factor: f32) -> f64 {
+    if factor == 0.0 {
+        return sum_of_squares(gradients);
+    }
+    let mut sum = 0.0;
+    for (gradients, parameters) in gradients.chunks(256).zip(parameters.chunks(256)) {
+        let mut values = [0.0; 256];
+        let values = &mut values[..gradients.len()];
+        penalise(gradients, parameters, factor, values);
+        sum += sum_of_squares(values);
+    }
+    sum
+}
+
+/// Gradients with `factor` times the parameters added.
+pub(super) fn penalise(gradients: &[f32], parameters: &[f32], factor: f32, to: &mut [f32]) {
+    to.iter_mut().zip(gradients).zip(parameters).for_each(|((to, g), p)| *to = g + factor * p);
+}
+
 /// Calls `body(tensor, range, slots)` for every chunk, where `slots[k]` is that range of output `k * n + tensor`: all outputs of
 /// one parameter side by side. `lengths` are those of the `n` tensors.
 pub(super) fn for_each_chunk<const K: usize>(

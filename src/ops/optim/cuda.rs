@@ -31,7 +31,13 @@ struct AdamConstants {
     beta1: f32,
     beta2: f32,
     epsilon: f32,
-    decay: f32,
+}
+
+/// A number for each tensor.
+#[repr(C)]
+#[derive(Clone, Copy, NoUninit)]
+struct Factors {
+    of: [f32; TENSORS],
 }
 
 /// Tensors that one launch works on: which, and how they are cut.
@@ -65,47 +71,68 @@ impl Batch {
         Launch::new(SOURCE, kernel).grid(self.chunks, 1, 1)
     }
 
+    /// The batch's part of numbers, one for each tensor; zeros where there are none.
+    fn factors(&self, all: &[f32]) -> Factors {
+        let mut factors = Factors { of: [0.0; TENSORS] };
+        let own = all.get(self.tensors.clone()).unwrap_or_default();
+        factors.of[..own.len()].copy_from_slice(own);
+        factors
+    }
+
+    /// The sums of squares of the batch's chunks, from number `first` of `sums` on. Parameters follow the gradients in the inputs if
+    /// there are factors.
+    fn norms(&self, factors: &[f32], sums: usize, first: usize) -> Launch {
+        self.penalised("norms_f32", factors).scratch(sums).int(first).structure(&self.table)
+    }
+
+    /// A launch on gradients, with parameters and factors where they are penalised.
+    fn penalised(&self, kernel: &str, factors: &[f32]) -> Launch {
+        let parameters = if factors.is_empty() { Vec::new() } else { self.group(Arg::Input, factors.len()) };
+        let launch = self.launch(kernel).pointers(self.group(Arg::Input, 0), TENSORS);
+        launch.pointers(parameters, TENSORS).structure(&self.factors(factors))
+    }
+
     /// The batch's tensors of the group that begins at input or output `first`.
     fn group(&self, of: fn(usize) -> Arg, first: usize) -> Vec<Arg> {
         self.tensors.clone().map(|tensor| of(first + tensor)).collect()
     }
 }
 
-pub(super) fn sgd(op: &str, attrs: &SgdAttrs, n: usize, types: &Types<'_>) -> Result<Work> {
-    let mut work = Work::new();
+pub(super) fn sgd(op: &str, attrs: &SgdAttrs, factors: &[f32], types: &Types<'_>) -> Result<Work> {
+    let (mut work, n) = (Work::new(), factors.len());
     for batch in batches(op, &types.outputs[..n])? {
         let launch = batch.launch("sgd_f32").input(0).input(1).pointers(batch.group(Arg::Output, 0), TENSORS);
         let launch = launch.pointers(batch.group(Arg::Input, 2 + n), TENSORS);
         let launch = launch.pointers(batch.group(Arg::Output, n), TENSORS);
-        work.launch(launch.float(attrs.momentum).structure(&batch.table));
+        work.launch(launch.float(attrs.momentum).structure(&batch.factors(factors)).structure(&batch.table));
     }
     Ok(work)
 }
 
-pub(super) fn adam(op: &str, attrs: &AdamAttrs, n: usize, types: &Types<'_>) -> Result<Work> {
-    let AdamAttrs { beta1, beta2, epsilon, decoupled_weight_decay: decay } = *attrs;
-    let constants = AdamConstants { beta1, beta2, epsilon, decay };
-    let mut work = Work::new();
+pub(super) fn adam(op: &str, attrs: &AdamAttrs, decays: &[f32], types: &Types<'_>) -> Result<Work> {
+    let AdamAttrs { beta1, beta2, epsilon } = *attrs;
+    let constants = AdamConstants { beta1, beta2, epsilon };
+    let (mut work, n) = (Work::new(), decays.len());
     for batch in batches(op, &types.outputs[..n])? {
         let launch = (0..3).fold(batch.launch("adam_f32"), Launch::input);
         let launch = launch.pointers(batch.group(Arg::Output, 0), TENSORS);
         let launch = launch.pointers(batch.group(Arg::Input, 3 + n), TENSORS);
         let launch = launch.pointers(batch.group(Arg::Output, n), TENSORS);
         let launch = launch.pointers(batch.group(Arg::Output, 2 * n), TENSORS);
-        work.launch(launch.structure(&constants).structure(&batch.table));
+        work.launch(launch.structure(&constants).structure(&batch.factors(decays)).structure(&batch.table));
     }
     Ok(work)
 }
 
-pub(super) fn global_norm(op: &str, types: &Types<'_>) -> Result<Work> {
-    let batches = batches(op, types.inputs)?;
+pub(super) fn global_norm(op: &str, factors: &[f32], types: &Types<'_>) -> Result<Work> {
+    let gradients = if factors.is_empty() { types.inputs } else { &types.inputs[..factors.len()] };
+    let batches = batches(op, gradients)?;
     let total: usize = batches.iter().map(|batch| batch.chunks).sum();
     let mut work = Work::new();
     let sums = work.take_scratch(total * DOUBLE);
     let mut first = 0;
     for batch in &batches {
-        let launch = batch.launch("norms_f32").pointers(batch.group(Arg::Input, 0), TENSORS).scratch(sums);
-        work.launch(launch.int(first).structure(&batch.table));
+        work.launch(batch.norms(factors, sums, first));
         first += batch.chunks;
     }
     work.launch(Launch::new(SOURCE, "global_norm_f32").scratch(sums).int(total).output(0));
@@ -116,18 +143,18 @@ pub(super) fn clip_scale(limit: f32) -> Work {
     Work::of(Launch::new(SOURCE, "clip_scale_f32").block(32).input(0).output(0).float(limit))
 }
 
-pub(super) fn clip_per_tensor(op: &str, limit: f32, types: &Types<'_>) -> Result<Work> {
+pub(super) fn clip_per_tensor(op: &str, limit: f32, factors: &[f32], types: &Types<'_>) -> Result<Work> {
     let mut work = Work::new();
-    for batch in batches(op, types.inputs)? {
+    for batch in batches(op, types.outputs)? {
         let sums = work.take_scratch(batch.chunks * DOUBLE);
         let scales = work.take_scratch(batch.tensors.len() * FLOAT);
-        let read = batch.group(Arg::Input, 0);
-        let launch = batch.launch("norms_f32").pointers(read.clone(), TENSORS).scratch(sums);
-        work.launch(launch.int(0).structure(&batch.table));
+        work.launch(batch.norms(factors, sums, 0));
         let launch = Launch::new(SOURCE, "clip_scales_f32").grid(batch.tensors.len(), 1, 1).scratch(sums);
         work.launch(launch.scratch(scales).float(limit).structure(&batch.table));
-        let launch = batch.launch("clip_per_tensor_f32").pointers(read, TENSORS);
-        let launch = launch.pointers(batch.group(Arg::Output, 0), TENSORS).scratch(scales);
+        let launch = batch
+            .penalised("clip_per_tensor_f32", factors)
+            .pointers(batch.group(Arg::Output, 0), TENSORS)
+            .scratch(scales);
         work.launch(launch.structure(&batch.table));
     }
     Ok(work)

@@ -1,6 +1,6 @@
 //! One step of an optimizer as a problem: clipping, rule, updates in place.
 
-use super::{AdamAttrs, SgdAttrs};
+use super::{AdamAttrs, Penalty, SgdAttrs};
 use crate::Result;
 use crate::graph::{Graph, Value};
 use crate::ops::problem::{Data, Numbers, Problem, Real};
@@ -11,7 +11,7 @@ use crate::tensor::Tensor;
 pub enum Rule {
     /// Gradient descent with momentum.
     Sgd(SgdAttrs),
-    /// Adam, with or without decoupled decay.
+    /// Adam.
     Adam(AdamAttrs),
 }
 
@@ -33,6 +33,8 @@ pub struct OptimizerProblem {
     pub limit: Limit,
     /// Sizes of the parameters.
     pub sizes: Vec<usize>,
+    /// Decay of each: the factor of its penalty, or decoupled with Adam. Some are 0.
+    pub decays: Vec<f32>,
     /// Learning rate.
     pub rate: f32,
     /// Number of the step, from 1.
@@ -42,17 +44,26 @@ pub struct OptimizerProblem {
 impl OptimizerProblem {
     /// Any rule on a few tensors, one of them longer than what a block of a GPU works on.
     pub fn random(numbers: &mut Numbers) -> Self {
-        let rule = match numbers.integer(0, 2) {
+        let rule = match numbers.integer(0, 1) {
             0 => Rule::Sgd(SgdAttrs { momentum: numbers.uniform(0.5, 0.95) }),
-            1 => Rule::Adam(AdamAttrs::default()),
-            _ => Rule::Adam(AdamAttrs { decoupled_weight_decay: numbers.uniform(0.01, 0.2), ..AdamAttrs::default() }),
+            _ => Rule::Adam(AdamAttrs::default()),
         };
         // Some limits bind and some do not.
         let limit = numbers.uniform(0.5, 100.0);
         let limit = if numbers.integer(0, 1) == 0 { Limit::Global(limit) } else { Limit::PerTensor(limit) };
         let mut sizes: Vec<usize> = (0..numbers.integer(1, 6)).map(|_| numbers.integer(1, 300)).collect();
         sizes.push(numbers.integer(4097, 9000));
-        Self { rule, limit, sizes, rate: numbers.uniform(1e-3, 0.1), step: numbers.integer(1, 2000) as i32 }
+        let decay = |_: &usize| [0.0, numbers.uniform(0.01, 0.2)][numbers.integer(0, 1)];
+        let decays = sizes.iter().map(decay).collect();
+        Self { rule, limit, sizes, decays, rate: numbers.uniform(1e-3, 0.1), step: numbers.integer(1, 2000) as i32 }
+    }
+
+    /// What is added to gradients, as a multiple of the parameter.
+    fn factors(&self) -> Vec<f32> {
+        match self.rule {
+            Rule::Sgd(_) => self.decays.clone(),
+            Rule::Adam(_) => Vec::new(),
+        }
     }
 
     fn states(&self) -> usize {
@@ -88,17 +99,23 @@ impl Problem for OptimizerProblem {
 
     fn build(&self, graph: &mut Graph, inputs: &[Value]) -> Result<Vec<Value>> {
         let groups: Vec<&[Value]> = inputs[1..].chunks(self.sizes.len()).collect();
-        let norm = graph.global_norm(groups[1])?;
+        let mut penalty = Penalty::new(groups[0], self.factors());
+        let norm = graph.penalised_global_norm(groups[1], &penalty)?;
         let one = graph.constant(Tensor::scalar(1.0));
         let (gradients, scale) = match self.limit {
             Limit::Global(limit) => (groups[1].to_vec(), graph.clip_scale(norm, limit)?),
-            Limit::PerTensor(limit) => (graph.clip_per_tensor(groups[1], limit)?, one),
+            Limit::PerTensor(limit) => {
+                let clipped = graph.penalised_clip_per_tensor(groups[1], &penalty, limit)?;
+                penalty.clear();
+                (clipped, one)
+            }
         };
         let rate = graph.constant(Tensor::scalar(self.rate));
         let updated = match self.rule {
-            Rule::Sgd(attrs) => graph.sgd_momentum(groups[0], &gradients, groups[2], rate, scale, attrs)?,
+            Rule::Sgd(attrs) => graph.penalised_sgd_momentum(&penalty, &gradients, groups[2], rate, scale, attrs)?,
             Rule::Adam(attrs) => {
-                graph.adam(groups[0], &gradients, (groups[2], groups[3]), inputs[0], rate, scale, attrs)?
+                let moments = (groups[2], groups[3]);
+                graph.adam(groups[0], &gradients, moments, inputs[0], rate, scale, attrs, &self.decays)?
             }
         };
         Ok([&[norm][..], &updated].concat())
@@ -109,6 +126,12 @@ impl Problem for OptimizerProblem {
             .chunks(self.sizes.len())
             .map(|group| group.iter().map(|tensor| tensor.real().to_vec()).collect())
             .collect();
+        for (tensor, factor) in self.factors().into_iter().enumerate() {
+            for element in 0..self.sizes[tensor] {
+                let pull = R::of(factor.into()) * groups[0][tensor][element];
+                groups[1][tensor][element] += pull;
+            }
+        }
         let norm_of = |values: &mut dyn Iterator<Item = R>| values.map(|g| g * g).sum::<R>().map(f64::sqrt);
         let norm = norm_of(&mut groups[1].iter().flatten().copied());
         for tensor in &mut groups[1] {
@@ -134,7 +157,7 @@ impl Problem for OptimizerProblem {
                     }
                     Rule::Adam(attrs) => {
                         let (b1, b2) = (f64::from(attrs.beta1), f64::from(attrs.beta2));
-                        *p = *p - rate * R::of(attrs.decoupled_weight_decay.into()) * *p;
+                        *p = *p - rate * R::of(self.decays[i].into()) * *p;
                         let mean = &mut states[0][i][j];
                         *mean = R::of(b1) * *mean + R::of(1.0 - b1) * g;
                         let mean = *mean;

@@ -14,15 +14,15 @@ pub struct SgdAttrs {
     pub momentum: f32,
 }
 
-/// Gradient descent with momentum on `n` parameters: `v = momentum v - rate g; p += v` with `g` the gradient times `scale`.
-/// Inputs: rate `[1]`, scale `[1]`, `n` parameters, `n` gradients, `n` velocities; outputs: parameters, velocities, updated in
+/// Gradient descent with momentum on `n` parameters: `v = momentum v - rate g; p += v` with `g` the gradient, with that of an L2
+/// penalty added (`factor p`), times `scale`. Inputs: rate `[1]`, scale `[1]`, `n` parameters, `n` gradients, `n` velocities; outputs: parameters, velocities, updated in
 /// place.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Sgd {
     /// The attributes.
     pub attrs: SgdAttrs,
-    /// Number of parameters, `n`.
-    pub parameters: usize,
+    /// For each parameter, the factor of its penalty.
+    pub factors: Vec<f32>,
 }
 
 /// Attributes of Adam.
@@ -34,13 +34,11 @@ pub struct AdamAttrs {
     pub beta2: f32,
     /// Added to the root mean square, outside the bias correction (Keras's form).
     pub epsilon: f32,
-    /// Share of a parameter lost per step at rate 1, apart from the gradient (AdamW); 0 for Adam.
-    pub decoupled_weight_decay: f32,
 }
 
 impl Default for AdamAttrs {
     fn default() -> Self {
-        Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-7, decoupled_weight_decay: 0.0 }
+        Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-7 }
     }
 }
 
@@ -48,12 +46,12 @@ impl Default for AdamAttrs {
 /// p -= rate sqrt(1-b2^t) / (1-b1^t) m / (sqrt(v) + epsilon)` with `g` the gradient times `scale`; before it `p -= rate decay p`.
 /// Inputs: rate `[1]`, scale `[1]`, step `t` `i32 [1]` counted from 1, `n` parameters, `n` gradients, `n` means, `n` mean
 /// squares; outputs: parameters, means, mean squares, updated in place.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Adam {
     /// The attributes.
     pub attrs: AdamAttrs,
-    /// Number of parameters, `n`.
-    pub parameters: usize,
+    /// For each parameter, the share lost per step at rate 1, apart from the gradient (AdamW); 0 for Adam.
+    pub decays: Vec<f32>,
 }
 
 /// Checks that `first` scalars are followed by `groups` groups of `n` tensors of equal types.
@@ -78,13 +76,13 @@ impl Op for Sgd {
     }
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
-        let n = self.parameters;
+        let n = self.factors.len();
         expect_groups(self.name(), inputs, 2, 3, n)?;
         Ok([&inputs[2..2 + n], &inputs[2 + 2 * n..]].concat())
     }
 
     fn updates(&self) -> Vec<(usize, usize)> {
-        let n = self.parameters;
+        let n = self.factors.len();
         (0..n).map(|i| (i, 2 + i)).chain((0..n).map(|i| (n + i, 2 + 2 * n + i))).collect()
     }
 
@@ -93,7 +91,7 @@ impl Op for Sgd {
     }
 
     fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
-        super::cuda::sgd(self.name(), &self.attrs, self.parameters, types)
+        super::cuda::sgd(self.name(), &self.attrs, &self.factors, types)
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
@@ -102,8 +100,10 @@ impl Op for Sgd {
         let n = args.outputs.len() / 2;
         cpu::for_each_chunk(cpu, args.outputs, n, |tensor, range, [parameter, velocity]| {
             let gradient = &inputs[2 + n + tensor].f32()[range];
+            let factor = self.factors[tensor];
             for ((p, v), g) in parameter.iter_mut().zip(velocity).zip(gradient) {
-                *v = momentum * *v - rate * (scale * g);
+                let penalised = if factor == 0.0 { *g } else { g + factor * *p };
+                *v = momentum * *v - rate * (scale * penalised);
                 *p += *v;
             }
         });
@@ -117,14 +117,14 @@ impl Op for Adam {
     }
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
-        let n = self.parameters;
+        let n = self.decays.len();
         expect_groups(self.name(), inputs, 3, 4, n)?;
         ensure(self.name(), inputs[2] == TensorType::i32([1]), || format!("step must be i32 [1], got {}", inputs[2]))?;
         Ok([&inputs[3..3 + n], &inputs[3 + 2 * n..]].concat())
     }
 
     fn updates(&self) -> Vec<(usize, usize)> {
-        let n = self.parameters;
+        let n = self.decays.len();
         let parameters = (0..n).map(|i| (i, 3 + i));
         parameters.chain((0..2 * n).map(|i| (n + i, 3 + 2 * n + i))).collect()
     }
@@ -134,19 +134,19 @@ impl Op for Adam {
     }
 
     fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
-        super::cuda::adam(self.name(), &self.attrs, self.parameters, types)
+        super::cuda::adam(self.name(), &self.attrs, &self.decays, types)
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
         let inputs = args.inputs;
-        let AdamAttrs { beta1, beta2, epsilon, decoupled_weight_decay } = self.attrs;
+        let AdamAttrs { beta1, beta2, epsilon } = self.attrs;
         let (rate, scale, step) = (inputs[0].f32()[0], inputs[1].f32()[0], inputs[2].i32()[0].max(1));
         let correction = (1.0 - f64::from(beta2).powi(step)).sqrt() / (1.0 - f64::from(beta1).powi(step));
         let step_size = (f64::from(rate) * correction) as f32;
-        let keep = 1.0 - rate * decoupled_weight_decay;
         let n = args.outputs.len() / 3;
         cpu::for_each_chunk(cpu, args.outputs, n, |tensor, range, [parameter, mean, square]| {
             let gradient = &inputs[3 + n + tensor].f32()[range];
+            let keep = 1.0 - rate * self.decays[tensor];
             for (((p, m), v), g) in parameter.iter_mut().zip(mean).zip(square).zip(gradient) {
                 let g = scale * g;
                 *m = beta1 * *m + (1.0 - beta1) * g;
