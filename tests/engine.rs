@@ -1,5 +1,8 @@
 //! The graph, its plan and its executor: gradients, memory, rewrites, errors.
 
+#[path = "toy/elementwise.rs"]
+mod elementwise;
+
 use std::sync::Arc;
 
 use sarcomere::device::{Cpu, Device, cpu::Isa};
@@ -116,7 +119,7 @@ fn rewriting_keeps_the_result_and_leaves_only_convolutions() -> Result<()> {
 }
 
 /// Losses, gradients and weights of three training steps of a small network.
-fn trained_bits(reuse: bool, recompute: bool) -> Result<Vec<Vec<u8>>> {
+fn trained_bits(reuse: bool, recompute: bool, join: bool) -> Result<Vec<Vec<u8>>> {
     let mut g = Graph::new();
     let norm = Norm { statistics: Statistics::Batch, epsilon: 1e-3, momentum: 0.9 };
     let x = g.input("x", TensorType::f32([4, 24, 20, 8]))?;
@@ -152,6 +155,9 @@ fn trained_bits(reuse: bool, recompute: bool) -> Result<Vec<Vec<u8>>> {
     let attrs = sarcomere::ops::optim::SgdAttrs { momentum: 0.9 };
     let updates = g.sgd_momentum(&weights, &gradients, &velocities, rate, one, attrs)?;
     let targets = [&[loss][..], &gradients, &updates].concat();
+    if join {
+        assert!(g.fuse_elementwise(&targets) >= 2);
+    }
     let (device, variables) = (device(), g.variables().len());
     let graph = Arc::new(g);
     let make = if reuse { Plan::new } else { Plan::without_reuse };
@@ -176,10 +182,73 @@ fn trained_bits(reuse: bool, recompute: bool) -> Result<Vec<Vec<u8>>> {
 
 #[test]
 fn reusing_memory_and_computing_again_change_no_bit() -> Result<()> {
-    let expected = trained_bits(false, false)?;
+    let expected = trained_bits(false, false, false)?;
     for (reuse, recompute) in [(true, false), (false, true), (true, true)] {
-        assert!(trained_bits(reuse, recompute)? == expected, "reuse {reuse}, recompute {recompute}");
+        assert!(trained_bits(reuse, recompute, false)? == expected, "reuse {reuse}, recompute {recompute}");
+        assert!(trained_bits(reuse, recompute, true)? == expected, "joined; reuse {reuse}, recompute {recompute}");
     }
+    Ok(())
+}
+
+#[test]
+fn joined_nodes_give_the_same_bits() -> Result<()> {
+    let absorbed = (0..100).map(|seed| elementwise::joined_nodes_give_the_same_bits(&device(), seed));
+    let absorbed: usize = absorbed.sum::<Result<usize>>()?;
+    assert!(absorbed > 500, "{absorbed} of some 4000 nodes");
+    Ok(())
+}
+
+#[test]
+fn what_others_read_is_not_computed_twice() -> Result<()> {
+    let mut g = Graph::new();
+    let ty = TensorType::f32([4, 8]);
+    let (a, b) = (g.input("a", ty.clone())?, g.input("b", ty.clone())?);
+    let shared = g.add(a, b)?;
+    let square = g.mul(shared, shared)?;
+    let narrow = g.input("narrow", TensorType::f32([8]))?;
+    let narrow = g.relu(narrow)?;
+    let wide = g.mul(square, narrow)?;
+    let read = g.tanh(wide)?;
+    let last = g.neg(read)?;
+    let dump = |g: &Graph| Dump::new(g, &[read, last], &device()).map(|dump| (dump.bodies(), dump.text()));
+    assert_eq!(dump(&g)?.0, 6);
+    // `shared` is read twice, `narrow` has another shape, `read` is a target: only the square and the product go.
+    assert_eq!(g.fuse_elementwise(&[read, last]), 2);
+    let (bodies, text) = dump(&g)?;
+    assert_eq!(bodies, 4, "{text}");
+    assert!(text.contains("= tanh(mul(mul(x0, x0), x1))"), "{text}");
+    assert!(text.contains("4 bodies on the CPU, 4 launches on a GPU"), "{text}");
+    assert_eq!(g.fuse_elementwise(&[read, last]), 0, "there is nothing more");
+    Ok(())
+}
+
+#[test]
+fn nothing_is_moved_behind_what_overwrites_it() -> Result<()> {
+    use sarcomere::ops::optim::SgdAttrs;
+    let mut g = Graph::new();
+    let w = g.variable("w", TensorType::f32([2]))?;
+    let v = g.variable("v", TensorType::f32([2]))?;
+    let rate = g.input("rate", TensorType::f32([1]))?;
+    let gradient = g.input("gradient", TensorType::f32([2]))?;
+    let early = g.scale(w, 2.0)?;
+    let mut targets = g.sgd_momentum(&[w], &[gradient], &[v], rate, rate, SgdAttrs { momentum: 0.5 })?;
+    targets.push(g.neg(early)?);
+    assert_eq!(g.fuse_elementwise(&targets), 0);
+    Executor::new(&device(), Arc::new(g), &targets).map(drop)
+}
+
+#[test]
+fn what_runs_once_stays_apart_from_what_runs_every_time() -> Result<()> {
+    let mut g = Graph::new();
+    let x = g.input("x", TensorType::f32([2]))?;
+    let w = g.variable("w", TensorType::f32([2]))?;
+    let root = g.sqrt(w)?;
+    let scale = g.neg(root)?;
+    let product = g.mul(x, scale)?;
+    let y = g.relu(product)?;
+    assert_eq!(g.fuse_elementwise(&[y]), 2);
+    let plan = Plan::new(&g, &[y], &device())?;
+    assert_eq!((plan.prologue.len(), plan.steps.len()), (1, 1));
     Ok(())
 }
 

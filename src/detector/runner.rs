@@ -53,6 +53,7 @@ impl Detector {
         let mut targets = vec![values.detections, values.counts];
         targets.extend(values.masks);
         graph.fuse(&targets)?;
+        graph.fuse_elementwise(&targets);
         Ok((graph, values, targets))
     }
 

@@ -6,7 +6,7 @@ pub mod cuda;
 use std::sync::Arc;
 
 pub use cpu::Cpu;
-use cuda::{Precision, Types};
+use cuda::{Architecture, Precision, Target, Types};
 
 #[cfg(not(feature = "cuda"))]
 use crate::DeviceFault;
@@ -113,6 +113,15 @@ impl Device {
                     Err(error) => error.to_string(),
                 }
             }
+        }
+    }
+
+    /// What kernels are chosen for: this GPU, or a typical one (`sm_90`) where this is none.
+    pub(crate) fn target(&self) -> Target {
+        match self {
+            Device::Cpu(_) => Target::typical(Architecture { number: 90 }, Precision::F32),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(cuda) => *cuda.target(),
         }
     }
 

@@ -4,14 +4,18 @@ use std::fmt::Write;
 
 use serde_json::{Value as Json, json};
 
-use super::{Graph, Plan, Source, Value};
+use super::{Graph, Node, Plan, Source, Value};
 use crate::Result;
 use crate::device::Device;
+use crate::device::cuda::Types;
 use crate::ops::Cost;
 use crate::tensor::TensorType;
 
 /// How many values to list at the fullest step.
 const HOLDERS: usize = 12;
+
+/// What stands for the kernel of a node that only shows a value under another shape.
+const VIEW: &str = "view";
 
 /// A planned graph, ready to be printed.
 #[derive(Debug)]
@@ -37,6 +41,10 @@ struct Row {
     output_bytes: usize,
     cost: Cost,
     kernel: String,
+    /// Launches on a GPU, where the op has kernels.
+    launches: usize,
+    /// What an op made of others computes.
+    formula: Option<String>,
     scratch: usize,
 }
 
@@ -60,7 +68,9 @@ impl Dump {
                     attributes: format!("{:?}", node.op),
                     output_bytes: outputs.iter().map(TensorType::bytes).sum(),
                     cost: if view { Cost::default() } else { node.op.cost(&inputs, &outputs) },
-                    kernel: if view { "view".to_owned() } else { device.kernels(&*node.op, &inputs, &outputs) },
+                    kernel: if view { VIEW.to_owned() } else { device.kernels(&*node.op, &inputs, &outputs) },
+                    launches: if view { 0 } else { launches(&plan, node, device, &inputs, &outputs) },
+                    formula: node.op.formula(),
                     inputs: node.inputs.iter().map(|v| describe(graph, *v)).collect(),
                     outputs: outputs.iter().map(TensorType::to_string).collect(),
                     scratch: step.scratch.bytes + step.packed.bytes,
@@ -94,6 +104,16 @@ impl Dump {
         })
     }
 
+    /// What one run asks of a GPU: launches, fills and copies.
+    pub fn launches(&self) -> usize {
+        self.rows.iter().filter(|row| !row.once).map(|row| row.launches).sum()
+    }
+
+    /// Bodies that one run calls: nodes that are not views and do not run once.
+    pub fn bodies(&self) -> usize {
+        self.rows.iter().filter(|row| !row.once && row.kernel != VIEW).count()
+    }
+
     /// A table, one node a line, with totals and the peak of memory above it.
     pub fn text(&self) -> String {
         let cost = self.cost();
@@ -102,6 +122,7 @@ impl Dump {
         let (persistent, arena) = (mib(self.plan.persistent_bytes), mib(self.plan.arena_bytes));
         let _ = writeln!(text, "device     {}", self.device);
         let _ = writeln!(text, "nodes      {} ({} run once)", self.rows.len(), self.plan.prologue.len());
+        let _ = writeln!(text, "a run      {} bodies on the CPU, {} launches on a GPU", self.bodies(), self.launches());
         let _ = writeln!(text, "variables  {} ({} values)", self.variables, self.variable_values);
         let _ = writeln!(
             text,
@@ -120,7 +141,7 @@ impl Dump {
         for row in &self.rows {
             let _ = writeln!(
                 text,
-                "{:>5}{}{:<36} {:<28} {:>10.3} {:>10.1}  {} -> {}",
+                "{:>5}{}{:<36} {:<28} {:>10.3} {:>10.1}  {} -> {}{}",
                 row.node,
                 if row.once { '*' } else { ' ' },
                 row.name,
@@ -128,7 +149,8 @@ impl Dump {
                 row.cost.flops as f64 / 1e6,
                 row.output_bytes as f64 / 1024.0,
                 first_few(&row.inputs),
-                first_few(&row.outputs)
+                first_few(&row.outputs),
+                row.formula.as_ref().map_or(String::new(), |formula| format!(" = {formula}"))
             );
         }
         text.push_str("\n* runs once, when the weights are set\n");
@@ -145,18 +167,26 @@ impl Dump {
                 json!({
                     "node": row.node, "name": row.name, "op": row.op, "attributes": row.attributes, "kernel": row.kernel,
                     "inputs": row.inputs, "outputs": row.outputs, "output_bytes": row.output_bytes, "once": row.once,
+                    "launches": row.launches, "formula": row.formula,
                     "flops": row.cost.flops, "bytes": row.cost.bytes, "workspace_bytes": row.scratch,
                 })
             })
             .collect();
         json!({
             "device": self.device, "variables": self.variables, "variable_values": self.variable_values,
-            "flops": cost.flops, "bytes": cost.bytes, "persistent_bytes": self.plan.persistent_bytes,
+            "bodies": self.bodies(), "launches": self.launches(), "flops": cost.flops, "bytes": cost.bytes, "persistent_bytes": self.plan.persistent_bytes,
             "fullest_step": self.fullest.0,
             "largest_values": self.fullest.1.iter().map(|(name, bytes)| json!({"name": name, "bytes": bytes})).collect::<Vec<_>>(),
             "arena_bytes": self.plan.arena_bytes, "peak_bytes": self.plan.peak_bytes(), "nodes": nodes,
         })
     }
+}
+
+/// Launches, fills and copies of a node on the device, or on a typical GPU if it is none.
+fn launches(plan: &Plan, node: &Node, device: &Device, inputs: &[TensorType], outputs: &[TensorType]) -> usize {
+    let needed: Vec<bool> = node.outputs.iter().map(|output| plan.place(*output).is_some()).collect();
+    let work = node.op.cuda(&device.target(), &Types { inputs, outputs, needed: &needed });
+    work.map_or(0, |work| work.tasks.len())
 }
 
 /// For a line: the first values of a list, and how many more there are (an optimizer has hundreds).

@@ -2,6 +2,7 @@
 
 mod autodiff;
 mod backend;
+mod chains;
 mod dump;
 mod executor;
 mod plan;

@@ -39,5 +39,6 @@ fn with_optimizer(mut g: Graph, loss: Value, optimizer: &Optimizer, clip: Clip) 
     let trained = nn::trainable(&g);
     let optimizer = append_optimizer(&mut g, loss, &trained, optimizer, clip)?;
     let targets = [&[loss][..], &optimizer.updates].concat();
+    g.fuse_elementwise(&targets);
     Ok((g, targets))
 }

@@ -45,6 +45,7 @@ impl TwitchEstimator {
         let network = TwitchNetwork::build(&mut graph, config, 1, MAX_UNITS, false)?;
         let targets = vec![network.signal];
         graph.fuse(&targets)?;
+        graph.fuse_elementwise(&targets);
         Ok((graph, network, targets))
     }
 

@@ -2,6 +2,7 @@
 
 use sarcomere::{Device, Result};
 
+use crate::elementwise;
 use crate::support::{Small, device, emulator, gpu, ramp};
 
 #[test]
@@ -106,5 +107,18 @@ fn a_device_is_described_and_counted() -> Result<()> {
     let text = device(gpu()?).describe();
     assert!(text.starts_with("cuda:0 (") && text.contains("sm_90") && text.contains("13.0"), "{text}");
     assert_eq!(sarcomere::device::cuda::Cuda::count()?, 1);
+    Ok(())
+}
+
+#[test]
+fn joined_nodes_give_the_same_bits() -> Result<()> {
+    let Some(emulator) = emulator() else { return Ok(()) };
+    let shared = device(gpu()?);
+    let mut absorbed = 0;
+    for seed in 0..30 {
+        emulator.seed(seed);
+        absorbed += elementwise::joined_nodes_give_the_same_bits(&shared, seed.into())?;
+    }
+    assert!(absorbed > 150, "{absorbed} of some 1200 nodes");
     Ok(())
 }

@@ -9,6 +9,8 @@ mod faults;
 mod networks;
 mod support;
 
+#[path = "../toy/elementwise.rs"]
+mod elementwise;
 #[path = "../toy/mod.rs"]
 mod toy;
 
