@@ -31,6 +31,11 @@ part() {
     uname -srm
 } >machine.txt
 
+# Kernels for this GPU, compiled once for all that follows.
+architecture="$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1 | tr -d '. ')"
+part kernels 60 "$program" kernels compile --arch "${architecture:-90}" --out kernels.cubins
+[ -s kernels.cubins ] && export SARCOMERE_CUBINS="$PWD/kernels.cubins"
+
 part selftest_f32 150 "$program" selftest --device cuda --precision f32
 part selftest_tf32 60 "$program" selftest --device cuda --precision tf32 --problems 6
 part selftest_bf16 60 "$program" selftest --device cuda --precision bf16 --problems 6

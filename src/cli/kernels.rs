@@ -1,5 +1,6 @@
 //! `sarcomere kernels`: what runs on GPUs, compiled without one.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -53,11 +54,11 @@ fn run_compile(arguments: &Compile) -> Outcome {
         let sources = Sources::from_environment()?;
         let compiler = Compiler::new(architecture, sources, KernelCache::from_environment(), Bundle::empty());
         let before = bundle.len();
+        let mut modules = BTreeSet::new();
         for precision in Precision::ALL {
-            for module in catalogue(&Target::typical(architecture, precision))?.keys() {
-                bundle.add(&compiler, module)?;
-            }
+            modules.extend(catalogue(&Target::typical(architecture, precision))?.into_keys());
         }
+        bundle.add(&compiler, &modules.into_iter().collect::<Vec<_>>())?;
         note(&format!("{architecture}: {} modules", bundle.len() - before));
     }
     bundle.write(&arguments.out)?;

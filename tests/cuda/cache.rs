@@ -116,7 +116,7 @@ fn kernels_compiled_ahead_need_no_compiler() -> Result<()> {
     let path = folder("ahead").join("kernels.cubins");
     let mut bundle = Bundle::default();
     for number in [80, 90] {
-        bundle.add(&compiler(Architecture { number }), &module)?;
+        bundle.add(&compiler(Architecture { number }), std::slice::from_ref(&module))?;
     }
     assert_eq!(bundle.len(), 2);
     bundle.write(&path)?;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::cache::{unwrap_first, wrap};
@@ -63,10 +64,29 @@ impl Bundle {
         write_beside(path, &bytes)
     }
 
-    /// Compiles a module and adds it.
-    pub fn add(&mut self, compiler: &Compiler, module: &Module) -> Result<()> {
-        let cubin = compiler.compile(module)?;
-        self.cubins.insert(cubin.made_from, cubin.image);
+    /// Compiles modules, as many at once as there are processors, and adds them. Fails with the first that does not compile, in
+    /// their order.
+    pub fn add(&mut self, compiler: &Compiler, modules: &[Module]) -> Result<()> {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut made = Vec::new();
+            while let Some((index, module)) = next_of(modules, &next) {
+                made.push((index, compiler.compile(module)));
+            }
+            made
+        };
+        let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(modules.len());
+        let mut made: Vec<_> = std::thread::scope(|scope| {
+            let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+            let mut made = work();
+            made.extend(others.into_iter().flat_map(|other| other.join().unwrap_or_default()));
+            made
+        });
+        made.sort_by_key(|(index, _)| *index);
+        for (_, cubin) in made {
+            let cubin = cubin?;
+            self.cubins.insert(cubin.made_from, cubin.image);
+        }
         Ok(())
     }
 
@@ -83,4 +103,10 @@ impl Bundle {
     pub(super) fn get(&self, made_from: u128) -> Option<&[u8]> {
         self.cubins.get(&made_from).map(Vec::as_slice)
     }
+}
+
+/// The next one that no thread has taken.
+fn next_of<'a>(modules: &'a [Module], next: &AtomicUsize) -> Option<(usize, &'a Module)> {
+    let index = next.fetch_add(1, Ordering::Relaxed);
+    modules.get(index).map(|module| (index, module))
 }
