@@ -1,6 +1,6 @@
 //! NumPy's `.npy` format, versions 1 to 3: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
 //!
-//! Read into `f32` as a stream, so that a file is never in memory twice; written by [`write`]. Small enough to keep here: the
+//! Read into `f32` as a stream, so that a file is never in memory twice; written by [`write()`]. Small enough to keep here: the
 //! crate without its command line reads recordings with no dependency for it.
 
 use std::io::{Read, Write};
