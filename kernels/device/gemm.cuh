@@ -41,8 +41,7 @@ constexpr int TILE_ROWS = 4096 / TILE_COLUMNS;
 constexpr int STEP_WORDS = 16;
 
 // Formats of the operands: PACK elements make a word; `words` gives the four words of a run. PAD keeps the rows of
-//   shared memory at
-// multiples of 16 bytes and its accesses off each other's banks.
+// shared memory at multiples of 16 bytes and its accesses off each other's banks.
 struct f32 {
     static constexpr int PACK = 1, PAD = 4;
 
@@ -156,8 +155,7 @@ __device__ __forceinline__ void stage(unsigned* words, Source& source, int first
 // neighbouring columns.
 
 // Tensor cores: a warp has 32 x 16 sums, as 2 x 2 products of 16 x 8. A lane (g = lane / 4, t = lane % 4) has in each
-//   of them
-// columns 2 t and 2 t + 1 of rows g and g + 8.
+// of them columns 2 t and 2 t + 1 of rows g and g + 8.
 template <class F>
 struct Sums {
     static constexpr int WARP_COLUMNS = TILE_COLUMNS / 16;
@@ -255,7 +253,7 @@ __device__ __forceinline__ void accumulate(TileSums& sums, A& a, B& b, int row, 
 }
 
 // A matrix in memory as a Source: element (row, k) at `data[row pitch + k]` if DEPTH_LAST, else at `data[k pitch +
-//   row]`.
+// row]`.
 // `aligned`: whether runs of four may be read at once (pitch and start are multiples of 4).
 template <bool DEPTH_LAST>
 struct Matrix {

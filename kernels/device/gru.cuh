@@ -3,8 +3,8 @@
 // A block of 256 threads takes LINES sequences and UNITS units. Sequences are few and weights many, so the product is
 // cut along the
 // length of its sums: SLICES threads share a unit, each takes every SLICES-th row of the weights (so that a warp
-//   reads 64 bytes at a
-// time of two neighbouring rows) and uses it for all sequences; then the slices are added in their order.
+// reads 64 bytes at a time of two neighbouring rows) and uses it for all sequences; then the slices are added in their
+// order.
 #pragma once
 #include "device/divide.cuh"
 
