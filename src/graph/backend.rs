@@ -22,8 +22,8 @@ pub(super) trait Backend: Send {
     }
 
     /// Where a place lies in device memory; none in the host's.
-    fn address(&self, place: Place) -> Option<u64> {
-        let _ = place;
+    #[cfg(feature = "cuda")]
+    fn address(&self, _: Place) -> Option<u64> {
         None
     }
 
