@@ -13,7 +13,7 @@
 // Counts: sequences that are not valid are skipped and come out as zeros.
 // Work at the paper's shapes (8 sequences, 400 steps, 512 units, 2 directions): a step reads 6.3 MB of weights, from
 //   the second-level cache, for 25 MFLOP; bound by that and by the latency of a launch.
-// Determinism: run_to_run.
+// Needs: any architecture. Determinism: run_to_run.
 #include "device/gru.cuh"
 
 GRU_KERNEL gru_step_after_f32(const float* a0, const float* a1, const float* w0, const float* w1, const float* b0,

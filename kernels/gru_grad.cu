@@ -13,7 +13,7 @@
 //   launch, with `now` = -1, makes the initial state's gradient.
 // Counts: sequences that are not valid are skipped and come out as zeros.
 // Work at the paper's shapes: as gru.cu.
-// Determinism: run_to_run.
+// Needs: any architecture. Determinism: run_to_run.
 #include "device/gru.cuh"
 
 // to[c, r] = from[r, c] for U of up to two directions (block z): tiles of 32 x 32 through shared memory, padded

@@ -289,7 +289,7 @@ KERNEL(WARP_SIZE) svd_eigen_f64(const int* sizes, const double* diagonals, const
     }
 }
 
-// From eigenvectors to signals: one component a block row.
+// From eigenvectors to signals: a block a row of the units, component after component.
 KERNEL(THREADS) svd_signals_f32(const float* recordings, const float* reference, const int* lists, const int* sizes,
                                 const float* bases, const double* eigenvalues, const float* eigenvectors, float* products,
                                 float* output, Svd svd) {

@@ -8,7 +8,7 @@
 // system of 2U rows; filters: a thread a pixel and unit; projections: a block a unit (or a pair of units), warps along pixels.
 // Bytes and FLOPs: 30 units, 64 x 64 pixels, 70 coefficients, filters of 9 x 9: filters 40 MFLOP, projections 17 MFLOP, products of
 // profiles 15 MFLOP, all in double a recording: on GPUs with few double units these limit it, elsewhere latency.
-// Needs: any architecture; 12 U bytes of shared memory. Determinism: run_to_run; fixed orders.
+// Needs: any architecture; 4 U bytes of shared memory. Determinism: run_to_run; fixed orders.
 #include "device/prelude.cuh"
 #include "device/reduce.cuh"
 #include "cholesky.cuh"

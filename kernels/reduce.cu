@@ -1,20 +1,16 @@
-// Reductions over axes, softmax over the last axis, standardising of samples.
+// Reductions over axes, and softmax over the last axis.
 //
 //   reduce        y[o] = sum or max over r of x[o,r]                    reduce_sum_f32, reduce_max_f32, reduce_*_join_f32
 //   its gradient  dx[o,r] = dy[o] at the first largest x[o,r], else 0   reduce_max_place_f32, reduce_max_grad_f32
 //   softmax       y = e^x / sum e^x; dx = y (dy - sum dy y)             softmax_f32, softmax_grad_f32
-//   standardise   y = (x - mean) / std; dx = (dy - mean dy - y mean(dy y)) / std
-//                                                                      standardise_*_f32
 //
 // Reduce. The host merges axes until an output o = (outer, column) is a fold over r = (row, place in a run of `inner`): with
 // `columns` the last axis stays (inner is the width, a row gives one value a column), else the run itself is folded. A block of 256
 // threads takes `outputs` outputs with 256 / outputs lanes each, laid so that neighbours in a warp read neighbours in memory, and
 // one segment of r; lanes fold their share in order and are joined in a fixed tree. Segments are joined, in order and in double
 // precision, by a second kernel.
-// Softmax: `lanes` (a power of two up to 32) lanes of a warp a row. Standardise: a block a segment of 16384 values; moments about the
-// segment's own mean, joined in double precision by a block a sample.
-// Cost: the GRU's bias gradient folds [2,400,1536] to [1536]: 4.9 MB; a recording of 400x64x64 to standardise: 26 MB in three
-// passes: memory limits.
+// Softmax: `lanes` (a power of two up to 32) lanes of a warp a row.
+// Cost: the GRU's bias gradient folds [2,400,1536] to [1536]: 4.9 MB: memory limits.
 // Needs: nothing; 2 KB of static shared memory. Determinism: run_to_run (no atomics; every order is fixed by the shapes).
 #include "device/prelude.cuh"
 #include "device/reduce.cuh"

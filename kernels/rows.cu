@@ -9,7 +9,7 @@
 //   The chunks' sums go to scratch [chunks, C], where a second launch of the same kernel adds them.
 //   keep_rows: some blocks for each row, which step through it.
 // Bytes at the paper's shapes: dy of mask head [1600, 28, 28, 256]: 1.3 GB. Bound by memory.
-// Determinism: run_to_run.
+// Needs: any architecture. Determinism: run_to_run.
 #include "device/divide.cuh"
 
 // Twin of PixelSums in src/ops/conv/cuda_rows.rs.

@@ -1,6 +1,6 @@
 //! Runs steps on a GPU: one arena, every launch bound once, the whole plan captured as one CUDA graph and replayed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -15,7 +15,7 @@ use crate::{DeviceFault, Error, Result};
 
 /// Device memory and bound launches.
 pub(super) struct CudaBackend {
-    /// The captured plan; made at the first run after everything has run once. Dropped before what it refers to.
+    /// The captured plan; made at the first run. Dropped before what it refers to.
     captured: Option<Captured>,
     /// Launches of each scheduled node.
     bound: HashMap<usize, Vec<Bound>>,
@@ -28,8 +28,8 @@ pub(super) struct CudaBackend {
     mirrored: AtomicBool,
     /// What the device copies inputs from.
     staging: HashMap<(usize, usize), PinnedBuffer>,
-    /// Something that reads the staging may be on the stream.
-    in_flight: bool,
+    /// Those that a copy on the stream may still read.
+    in_flight: HashSet<(usize, usize)>,
     cuda: Arc<Cuda>,
 }
 
@@ -58,7 +58,7 @@ impl CudaBackend {
             mirrors: mirrors.map(|place| (key(place), OnceLock::new())).collect(),
             mirrored: AtomicBool::new(false),
             staging: HashMap::new(),
-            in_flight: false,
+            in_flight: HashSet::new(),
             persistent_bytes: plan.persistent_bytes,
             memory,
             cuda,
@@ -138,18 +138,20 @@ impl Backend for CudaBackend {
 
     fn feed(&mut self, place: Place, bytes: &[u8]) -> Result<()> {
         self.forget_mirrors();
-        if self.in_flight {
-            self.cuda.synchronize()?;
-            self.in_flight = false;
-        }
         let offset = self.offset(place);
-        let staging = match self.staging.entry((offset, bytes.len())) {
+        let key = (offset, bytes.len());
+        if self.in_flight.contains(&key) {
+            self.cuda.synchronize()?;
+            self.in_flight.clear();
+        }
+        let staging = match self.staging.entry(key) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::hash_map::Entry::Vacant(entry) => {
                 entry.insert(PinnedBuffer::new(&self.cuda, bytes.len())?)
             }
         };
         staging.get_mut().copy_from_slice(bytes);
+        self.in_flight.insert(key);
         self.memory.write_pinned(offset, staging)
     }
 
@@ -180,7 +182,10 @@ impl Backend for CudaBackend {
         Ok(mirror.get().map_or(&[], |bytes| &bytes[..]))
     }
 
-    fn prepare(&mut self, _: &Graph, plan: &Plan) -> Result<()> {
+    fn prepare(&mut self, graph: &Graph, plan: &Plan) -> Result<()> {
+        if self.cuda.guard_bytes() > 0 {
+            return plan.prologue.iter().try_for_each(|step| self.run_step(graph, plan, step));
+        }
         self.forget_mirrors();
         plan.prologue.iter().try_for_each(|step| self.enqueue(step))
     }
@@ -201,7 +206,6 @@ impl Backend for CudaBackend {
             return plan.steps.iter().try_for_each(|step| self.run_step(graph, plan, step));
         }
         self.forget_mirrors();
-        self.in_flight = true;
         if self.captured.is_none() {
             let graph = self.cuda.capture(|| plan.steps.iter().try_for_each(|step| self.enqueue(step)))?;
             self.captured = graph.map(Captured);

@@ -122,3 +122,18 @@ fn joined_nodes_give_the_same_bits() -> Result<()> {
     assert!(absorbed > 150, "{absorbed} of some 1200 nodes");
     Ok(())
 }
+
+/// An input may be fed again before a run: what is copied last counts, and no copy is disturbed.
+#[test]
+fn an_input_is_fed_twice() -> Result<()> {
+    let Some(_) = emulator() else { return Ok(()) };
+    let small = Small::new()?;
+    let mut executor = small.executor(&device(gpu()?))?;
+    let expected = small.run(&mut executor, 1.0)?;
+    executor.feed(small.a, &ramp(7.0)?)?;
+    executor.feed(small.a, &ramp(1.0)?)?;
+    executor.feed(small.b, &ramp(-0.5)?)?;
+    executor.run_fed()?;
+    assert_eq!(executor.output(small.y)?.bytes(), expected);
+    Ok(())
+}

@@ -242,3 +242,24 @@ fn no_device_and_several_devices() {
     gpu.emulator.device(&DeviceDescription { count: 0, ..Default::default() });
     assert_eq!(result::init().map_err(|error| error.0), Err(CUresult::CUDA_ERROR_NO_DEVICE));
 }
+
+#[test]
+fn page_locked_memory_stays_as_it_is_until_the_host_has_waited() {
+    let Some(gpu) = Gpu::new() else { return };
+    // SAFETY: a context is current; all ranges are allocated here.
+    unsafe {
+        let device = result::malloc_sync(64).expect("there is room");
+        let host = result::malloc_host(64, 0).expect("there is room").cast::<u8>();
+        let stream = result::stream::create(result::stream::StreamKind::NonBlocking).expect("a stream");
+        let copy = || result::memcpy_htod_async(device, std::slice::from_raw_parts(host, 64), stream);
+        host.write_bytes(1, 64);
+        assert_eq!(copy(), Ok(()));
+        assert_eq!(result::stream::synchronize(stream), Ok(()));
+        host.write_bytes(2, 64);
+        assert_eq!(copy(), Ok(()));
+        host.write_bytes(3, 64);
+        let error = result::stream::synchronize(stream).expect_err("written too early");
+        assert_eq!(error.0, CUresult::CUDA_ERROR_LAUNCH_FAILED);
+        assert!(gpu.emulator.report().contains("host-changed"));
+    }
+}

@@ -324,6 +324,10 @@ fn is_sticky(status: sys::CUresult) -> bool {
             | R::CUDA_ERROR_INVALID_ADDRESS_SPACE
             | R::CUDA_ERROR_INVALID_PC
             | R::CUDA_ERROR_ECC_UNCORRECTABLE
+            | R::CUDA_ERROR_NVLINK_UNCORRECTABLE
+            | R::CUDA_ERROR_EXTERNAL_DEVICE
+            | R::CUDA_ERROR_CONTAINED
+            | R::CUDA_ERROR_UNKNOWN
             | R::CUDA_ERROR_CONTEXT_IS_DESTROYED
             | R::CUDA_ERROR_DEVICE_UNAVAILABLE
     )

@@ -4,7 +4,7 @@ use std::ffi::c_void;
 use std::fmt::Write;
 use std::sync::Arc;
 
-use cudarc::driver::{result, sys};
+use cudarc::driver::{DriverError, result, sys};
 
 use super::{Arg, Cuda, Launch, Task, Work};
 use crate::{DeviceFault, Error, Result};
@@ -134,7 +134,7 @@ impl BoundLaunch {
                     None => return Err(missing(pointer)),
                 },
             };
-            bound.check_size(index, bytes.len())?;
+            bound.check_size(cuda, index, bytes.len())?;
             bound.starts.push(bound.bytes.len());
             for piece in bytes.chunks(16) {
                 let mut padded = [0u8; 16];
@@ -148,7 +148,7 @@ impl BoundLaunch {
     }
 
     /// Checks an argument's size against the kernel's own parameter.
-    fn check_size(&self, index: usize, bytes: usize) -> Result<()> {
+    fn check_size(&self, cuda: &Cuda, index: usize, bytes: usize) -> Result<()> {
         let (mut offset, mut size) = (0, 0);
         // SAFETY: the function is loaded; writes two integers.
         let status = unsafe { sys::cuFuncGetParamInfo(self.function, index, &mut offset, &mut size) };
@@ -157,7 +157,10 @@ impl BoundLaunch {
             sys::CUresult::CUDA_SUCCESS => {
                 Err(self.refused(&format!("argument {index} has {bytes} bytes, the kernel's parameter has {size}")))
             }
-            _ => Err(self.refused(&format!("argument {index} is one too many for the kernel"))),
+            sys::CUresult::CUDA_ERROR_INVALID_VALUE => {
+                Err(self.refused(&format!("argument {index} is one too many for the kernel")))
+            }
+            other => Err(cuda.failed("asking for a kernel's parameters", DriverError(other))),
         }
     }
 
@@ -197,8 +200,9 @@ impl BoundLaunch {
         }
         if fixed + shared > 48 * 1024 {
             let which = Attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            // All that there is: another plan's launch of the same function may need more than this one.
             // SAFETY: the function is loaded.
-            unsafe { result::function::set_function_attribute(self.function, which, shared as i32) }
+            unsafe { result::function::set_function_attribute(self.function, which, (limit - fixed) as i32) }
                 .map_err(|error| cuda.failed(&format!("giving {} its shared memory", self.words()), error))?;
         }
         Ok(())

@@ -45,10 +45,11 @@ impl DeviceBuffer {
     pub fn write(&self, offset: usize, host: &[u8]) -> Result<()> {
         assert!(offset + host.len() <= self.bytes, "write outside of a device buffer");
         self.cuda.usable()?;
-        self.cuda.synchronize()?;
-        // SAFETY: the range lies inside the buffer; the copy is done when the call returns.
-        let copied = unsafe { result::memcpy_htod_sync(self.address(offset), host) };
-        copied.map_err(|error| self.cuda.failed("copying to the device", error))
+        // On our stream: what runs on another one is not ordered with it, not even where the call waits for the host's part.
+        // SAFETY: the range lies inside the buffer; `host` is borrowed until the stream has passed.
+        let copied = unsafe { result::memcpy_htod_async(self.address(offset), host, self.cuda.stream()) };
+        copied.map_err(|error| self.cuda.failed("copying to the device", error))?;
+        self.cuda.synchronize()
     }
 
     /// Copies pinned bytes to `offset` in stream order: `host` must not change until the stream has passed this point.

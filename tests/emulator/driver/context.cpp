@@ -243,7 +243,7 @@ API cuCtxSynchronize() {
     ENTER(CONTEXT)
     if (forbidden_while_capturing()) return STREAM_CAPTURE_UNSUPPORTED;
     ++Session::mine().counters.synchronisations;
-    return SUCCESS;
+    return settle_copies();
 }
 
 API cuCtxSetFlags(unsigned) { ENTER(CONTEXT) return SUCCESS; }

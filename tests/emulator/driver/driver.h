@@ -127,6 +127,8 @@ CUresult enter(const char* call, Need need);
 Stream* stream_of(void* handle);
 // Does it, or notes it if the stream is being captured.
 CUresult submit(void* stream, Operation operation);
+// Called where the host waits: copies from page-locked memory have been made. An error if that memory is not what it was.
+CUresult settle_copies();
 // Whether this thread is capturing in a mode that forbids calls like cuMemAlloc; the capture is lost then.
 bool forbidden_while_capturing();
 

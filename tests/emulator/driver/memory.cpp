@@ -6,6 +6,7 @@
 #include <cstring>
 #include <iterator>
 #include <map>
+#include <vector>
 
 #include "../runtime/shadow.h"
 #include "driver.h"
@@ -147,6 +148,21 @@ CUresult on_device(void* stream, CUdeviceptr to, CUdeviceptr from, size_t bytes)
                            }});
 }
 
+// A copy from page-locked memory, which a device may do at any time until the host waits for it.
+struct Pending {
+    const unsigned char* from;
+    std::vector<unsigned char> bytes;
+};
+thread_local std::vector<Pending> pending;
+
+bool is_pinned(const void* from) {
+    std::lock_guard<std::mutex> lock(mutex);
+    auto part = pinned_parts.upper_bound(from);
+    if (part == pinned_parts.begin()) return false;
+    --part;
+    return static_cast<const char*>(from) < static_cast<const char*>(part->first) + part->second;
+}
+
 // `value` is a pattern of `width` bytes.
 CUresult fill(void* stream, CUdeviceptr to, unsigned value, size_t width, size_t count) {
     if (to % width != 0 || !allocated(to, count * width)) return INVALID_VALUE;
@@ -163,6 +179,17 @@ CUresult fill(void* stream, CUdeviceptr to, unsigned value, size_t width, size_t
 }
 
 }  // namespace
+
+CUresult settle_copies() {
+    CUresult result = SUCCESS;
+    for (const Pending& copy : pending) {
+        if (std::memcmp(copy.from, copy.bytes.data(), copy.bytes.size()) == 0) continue;
+        Session::mine().report += "host-changed: page-locked memory was written while a copy from it had not been waited for\n";
+        result = LAUNCH_FAILED;
+    }
+    pending.clear();
+    return result;
+}
 
 }  // namespace emulated
 
@@ -215,6 +242,7 @@ API cuMemHostAlloc(void** address, size_t bytes, unsigned) {
 }
 API cuMemFreeHost(void* address) {
     ENTER(CONTEXT)
+    if (CUresult changed = settle_copies()) return changed;
     std::lock_guard<std::mutex> lock(mutex);
     if (pinned_parts.erase(address) == 0) return INVALID_VALUE;
     std::free(address);
@@ -228,6 +256,11 @@ API cuMemcpyHtoD_v2(CUdeviceptr to, const void* from, size_t bytes) {
 }
 API cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void* from, size_t bytes, void* stream) {
     ENTER(CONTEXT)
+    // What is not page-locked is taken before the call returns.
+    if (is_pinned(from)) {
+        const unsigned char* first = static_cast<const unsigned char*>(from);
+        pending.push_back({first, {first, first + bytes}});
+    }
     return to_device(stream, to, from, bytes);
 }
 API cuMemcpyDtoH_v2(void* to, CUdeviceptr from, size_t bytes) {

@@ -93,7 +93,7 @@ API cuStreamSynchronize(void* handle) {
         return STREAM_CAPTURE_UNSUPPORTED;
     }
     ++Session::mine().counters.synchronisations;
-    return SUCCESS;
+    return settle_copies();
 }
 
 API cuStreamQuery(void* handle) {
@@ -142,7 +142,7 @@ API cuEventSynchronize(Event* event) {
     ENTER(CONTEXT)
     if (!events.has(event)) return INVALID_HANDLE;
     ++Session::mine().counters.synchronisations;
-    return SUCCESS;
+    return settle_copies();
 }
 
 API cuEventQuery(Event* event) {
