@@ -74,6 +74,13 @@ pub enum DeviceFault {
     Lost,
 }
 
+impl DeviceFault {
+    /// Whether nothing will run on this device, whatever is tried next.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Absent | Self::DriverTooOld | Self::NoCompiler | Self::Lost)
+    }
+}
+
 impl Error {
     /// An op was given what it cannot work with.
     pub fn op(op: impl Into<String>, message: impl Into<String>) -> Self {

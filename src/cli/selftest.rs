@@ -47,7 +47,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
         if !json {
             print(&row(part));
         }
-    });
+    })?;
     if parts.is_empty() {
         let message = format!("no part has '{}' in its name; without it all are listed", arguments.filter);
         return Err(Error::value("--filter", message).into());

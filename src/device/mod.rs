@@ -58,13 +58,35 @@ impl Device {
         Self::from_name_with(name, Precision::default()).map(|(device, _)| device)
     }
 
-    /// As [`Device::from_name`], a GPU with a precision policy; also says why `auto` chose what it chose.
+    /// GPU 0, if kernels can be had for it too: what is missing shows here and not at the first kernel.
+    fn usable_gpu(precision: Precision) -> Result<Self> {
+        let device = Self::cuda(0, precision)?;
+        match &device {
+            Device::Cpu(_) => {}
+            #[cfg(feature = "cuda")]
+            Device::Cuda(cuda) => cuda.can_compile()?,
+        }
+        Ok(device)
+    }
+
+    /// As [`Device::from_name`], a GPU with a precision policy; also says why `auto` chose what it chose. The processor computes
+    /// in `f32`: asked for by name, it refuses another policy.
     pub fn from_name_with(name: &str, precision: Precision) -> Result<(Self, Option<String>)> {
+        let plain = precision == Precision::F32;
         match name {
-            "cpu" => Ok((Self::cpu(), None)),
-            "auto" => Ok(match Self::cuda(0, precision) {
+            "cpu" if plain => Ok((Self::cpu(), None)),
+            "cpu" => Err(Error::value(
+                "--precision",
+                format!(
+                    "the processor computes in f32, not in {precision}; leave it out, or take a GPU with --device cuda"
+                ),
+            )),
+            "auto" => Ok(match Self::usable_gpu(precision) {
                 Ok(device) => (device, Some("a GPU can be used".to_owned())),
-                Err(error) => (Self::cpu(), Some(reason(&error))),
+                Err(error) if plain => (Self::cpu(), Some(reason(&error))),
+                Err(error) => {
+                    (Self::cpu(), Some(format!("{}; it computes in f32, not in {precision}", reason(&error))))
+                }
             }),
             "cuda" => Ok((Self::cuda(0, precision)?, None)),
             other => match other.strip_prefix("cuda:").and_then(|ordinal| ordinal.parse().ok()) {

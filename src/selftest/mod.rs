@@ -6,6 +6,7 @@ mod networks;
 mod primitives;
 mod suite;
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 pub use catalogue::catalogue;
@@ -15,6 +16,7 @@ pub use suite::{Family, families};
 
 use crate::device::Device;
 use crate::ops::problem::Setting;
+use crate::{DeviceFault, Error, Result};
 
 /// What came of one part.
 #[derive(Clone, Debug)]
@@ -42,28 +44,53 @@ pub struct Options {
     pub filter: String,
 }
 
-/// Tries a device; `done` hears of every part when it is finished.
-pub fn run(device: &Device, options: &Options, mut done: impl FnMut(&Outcome)) -> Vec<Outcome> {
+/// Tries a device; `done` hears of every part when it is finished. Fails at the first sign that nothing will run on it: no
+/// kernel compiler, a device that is lost.
+pub fn run(device: &Device, options: &Options, mut done: impl FnMut(&Outcome)) -> Result<Vec<Outcome>> {
     let mut outcomes = Vec::new();
-    let mut note = |outcome: Outcome| {
+    let mut told = HashSet::new();
+    let mut part = |name: &str, problems: u64, check: &dyn Fn(u64) -> Result<()>| {
+        if !name.contains(&options.filter) {
+            return Ok(());
+        }
+        let begin = Instant::now();
+        let mut failures = Vec::new();
+        for seed in options.seed..options.seed + problems {
+            match check(seed) {
+                Ok(()) => {}
+                Err(Error::Device { fault, message }) if fault.is_final() => return Err(Error::device(fault, message)),
+                Err(error) => failures.push(tell_once(&error, &mut told)),
+            }
+        }
+        let outcome = Outcome {
+            name: name.into(),
+            problems: problems as usize,
+            failures,
+            seconds: begin.elapsed().as_secs_f64(),
+        };
         done(&outcome);
         outcomes.push(outcome);
+        Ok(())
     };
-    let chosen = |name: &str| name.contains(&options.filter);
-    for family in families().into_iter().filter(|family| chosen(family.name)) {
-        let settings = [Setting::of(device.clone())];
-        let begin = Instant::now();
-        let check = |seed| family.check(seed, &settings).err().map(|error| error.to_string());
-        let failures = (options.seed..options.seed + options.problems).filter_map(check).collect();
-        let (name, problems) = (family.name.to_owned(), options.problems as usize);
-        note(Outcome { name, problems, failures, seconds: begin.elapsed().as_secs_f64() });
+    let settings = [Setting::of(device.clone())];
+    for family in families() {
+        part(family.name, options.problems, &|seed| family.check(seed, &settings))?;
     }
     if options.networks {
-        for (name, check) in networks::CHECKS.into_iter().filter(|(name, _)| chosen(name)) {
-            let begin = Instant::now();
-            let failures = check(device, options.seed).err().map(|error| error.to_string()).into_iter().collect();
-            note(Outcome { name: name.to_owned(), problems: 1, failures, seconds: begin.elapsed().as_secs_f64() });
+        for (name, check) in networks::CHECKS {
+            part(name, 1, &|seed| check(device, seed))?;
         }
     }
-    outcomes
+    Ok(outcomes)
+}
+
+/// An error's words; of a kernel that does not compile, the compiler's own only the first time.
+fn tell_once(error: &Error, told: &mut HashSet<String>) -> String {
+    let text = error.to_string();
+    match error {
+        Error::Device { fault: DeviceFault::KernelText, .. } if !told.insert(text.clone()) => {
+            format!("{} (as above)", text.lines().next().unwrap_or_default())
+        }
+        _ => text,
+    }
 }

@@ -51,6 +51,50 @@ fn what_the_selftest_finds_fails_it() {
     assert!(out.contains("max_pool") && err.contains("problems failed"), "{out}\n{err}");
 }
 
+/// Exit code, results and messages of a selftest where no kernel compiler is.
+fn without_a_compiler(emulator: &Emulator, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let arguments = [&["selftest", "--no-networks", "--problems", "2"], arguments].concat();
+    let mut command = program(emulator, &folder("selftest"), &arguments);
+    let output = command.env("SARCOMERE_NVRTC", "/nowhere/libnvrtc.so").output().expect("the program can be started");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn the_selftest_ends_where_nothing_can_be_compiled() {
+    let Some(emulator) = emulator() else { return };
+    let (code, out, err) = without_a_compiler(emulator, &["--device", "cuda"]);
+    assert_eq!(code, Some(2), "{out}\n{err}");
+    assert!(err.contains("NVRTC was not found") && !err.contains("problems failed"), "{err}");
+    assert!(!out.contains("primitives"), "no part was finished: {out}");
+}
+
+#[test]
+fn without_a_compiler_the_processor_is_taken() {
+    let Some(emulator) = emulator() else { return };
+    let (code, out, err) = without_a_compiler(emulator, &["--device", "auto", "--filter", "max_pool"]);
+    assert_eq!(code, Some(0), "{out}\n{err}");
+    assert!(err.contains("device: cpu (") && err.contains("NVRTC was not found"), "{err}");
+}
+
+#[test]
+fn a_kernel_that_does_not_compile_is_told_once() {
+    let Some(emulator) = emulator() else { return };
+    let folder = folder("selftest");
+    std::fs::write(folder.join("pool.cu"), "float broken( {\n").expect("written");
+    let arguments = ["selftest", "--device", "cuda", "--problems", "3", "--filter", "max_pool", "--json"];
+    let mut command = program(emulator, &folder, &arguments);
+    let output = command.env("SARCOMERE_KERNELS", &folder).output().expect("the program can be started");
+    let out = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{out}");
+    let told: serde_json::Value = serde_json::from_str(&out).expect("one JSON object");
+    let failures = told["parts"][0]["failures"].as_array().expect("failures");
+    let first = failures[0].as_str().unwrap_or_default();
+    assert!(first.contains("does not compile") && first.contains("error:"), "{out}");
+    let again = failures.iter().filter(|failure| failure.as_str().is_some_and(|text| text.ends_with("(as above)")));
+    assert!(failures.len() == 3 && again.count() > 0, "{out}");
+}
+
 #[test]
 fn the_demo_finds_the_same_units() {
     let Some(emulator) = emulator() else { return };

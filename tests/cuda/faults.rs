@@ -1,12 +1,13 @@
 //! Whatever can be missing, refused or broken: an error of the right kind with the remedy, and a usable program after it.
 
+use std::path::Path;
 use std::process::Command;
 
-use sarcomere::device::cuda::{Cuda, KernelCache, Sources};
+use sarcomere::device::cuda::{Architecture, Bundle, Compiler, Cuda, KernelCache, Module, Precision, Sources};
 use sarcomere::{Device, DeviceFault, Result};
 
 use crate::emulator::DeviceDescription;
-use crate::support::{Small, changed_kernels, device, emulator, fault, gpu, with};
+use crate::support::{Small, changed_kernels, device, emulator, fault, folder, gpu, with};
 
 /// The driver's numbers of errors.
 const OUT_OF_MEMORY: i32 = 2;
@@ -48,17 +49,21 @@ fn an_old_gpu_is_told() {
     assert!(error.to_string().contains("sm_70") && error.to_string().contains("sm_75"), "{error}");
 }
 
-/// The search is made once a process: look in another one.
-#[test]
-fn a_missing_compiler_is_told() {
-    let Some(_) = emulator() else { return };
+/// Runs an ignored test in a process of its own: the search for the compiler is made once a process.
+fn alone(test: &str, variable: &str, value: &Path) {
     let output = Command::new(std::env::current_exe().expect("this program"))
-        .args(["--exact", "faults::without_a_compiler", "--ignored", "--nocapture"])
-        .env("SARCOMERE_NVRTC", "/nowhere/libnvrtc.so.13")
+        .args(["--exact", &format!("faults::{test}"), "--ignored", "--nocapture"])
+        .env(variable, value)
         .output()
         .expect("it starts");
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+#[test]
+fn a_missing_compiler_is_told() {
+    let Some(_) = emulator() else { return };
+    alone("without_a_compiler", "SARCOMERE_NVRTC", Path::new("/nowhere/libnvrtc.so.13"));
 }
 
 #[test]
@@ -70,7 +75,125 @@ fn without_a_compiler() -> Result<()> {
     assert_eq!(fault(&error), DeviceFault::NoCompiler);
     let text = error.to_string();
     assert!(text.contains("/nowhere/libnvrtc.so.13") && text.contains("pip install nvidia-cuda-nvrtc"), "{text}");
+    assert!(text.contains("was not found") && text.contains("--device cpu"), "{text}");
+    // Whoever leaves the choice gets the processor, and the reason.
+    let (chosen, why) = Device::from_name_with("auto", Precision::Bf16)?;
+    let why = why.expect("a reason");
+    assert!(matches!(chosen, Device::Cpu(_)) && why.contains("NVRTC was not found") && why.contains("f32"), "{why}");
     Ok(())
+}
+
+#[test]
+fn a_compiler_that_does_not_load_is_told_with_the_loaders_words() {
+    let Some(_) = emulator() else { return };
+    let path = folder("nvrtc").join("libnvrtc.so.13");
+    std::fs::write(
+        &path,
+        "this is no library, though it is as long as the first part of one would have to be, or longer",
+    )
+    .expect("written");
+    alone("with_a_broken_compiler", "SARCOMERE_NVRTC", &path);
+}
+
+#[test]
+#[ignore = "run by a_compiler_that_does_not_load_is_told_with_the_loaders_words in a process of its own"]
+fn with_a_broken_compiler() -> Result<()> {
+    let Some(_) = emulator() else { return Ok(()) };
+    let error = gpu()?.can_compile().expect_err("no compiler");
+    assert_eq!(fault(&error), DeviceFault::NoCompiler);
+    let text = error.to_string();
+    assert!(text.contains("does not load") && text.contains("libnvrtc.so.13: "), "{text}");
+    assert!(!text.contains("not found") && text.contains("ELF"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn a_compiler_newer_than_the_driver_is_told() {
+    let Some(emulator) = emulator() else { return };
+    alone("with_a_newer_compiler", "SARCOMERE_NVRTC", &emulator.folder().join("libnvrtc.so.13"));
+}
+
+#[test]
+#[ignore = "run by a_compiler_newer_than_the_driver_is_told in a process of its own"]
+fn with_a_newer_compiler() -> Result<()> {
+    let Some(emulator) = emulator() else { return Ok(()) };
+    let small = Small::new()?;
+    emulator.device(&DeviceDescription { driver: 12_080, ..DeviceDescription::default() });
+    let error = small.executor(&device(gpu()?)).expect_err("13 is newer than 12");
+    assert_eq!(fault(&error), DeviceFault::DriverTooOld);
+    let text = error.to_string();
+    assert!(text.contains("12.8") && text.contains("NVRTC 13.0") && text.contains("update the driver"), "{text}");
+    assert!(text.contains("nvidia-cuda-nvrtc-cu12") && text.contains("--device cpu"), "{text}");
+    // The same one for a newer driver, in the same process.
+    emulator.device(&DeviceDescription { driver: 13_010, ..DeviceDescription::default() });
+    small.run(&mut small.executor(&device(gpu()?))?, 1.0)?;
+    Ok(())
+}
+
+/// Where a compiler of the driver's major version and a newer one lie side by side.
+#[test]
+fn the_compiler_of_the_drivers_version_is_taken() {
+    let Some(emulator) = emulator() else { return };
+    let folder = folder("nvrtc");
+    let source = folder.join("older.c");
+    std::fs::write(&source, "int nvrtcVersion(int* major, int* minor) { *major = 12; *minor = 8; return 0; }")
+        .expect("written");
+    // All but the version is the stand-in's.
+    let built = Command::new("gcc")
+        .args(["-shared", "-fPIC", "-Wl,--no-as-needed,-soname,libnvrtc.so.12", "-o"])
+        .args([folder.join("libnvrtc.so.12"), source, emulator.folder().join("libnvrtc.so.13")])
+        .status();
+    assert!(built.is_ok_and(|status| status.success()));
+    alone("with_two_compilers", "LD_LIBRARY_PATH", &folder);
+}
+
+#[test]
+#[ignore = "run by the_compiler_of_the_drivers_version_is_taken in a process of its own"]
+fn with_two_compilers() -> Result<()> {
+    let Some(emulator) = emulator() else { return Ok(()) };
+    emulator.device(&DeviceDescription { driver: 12_080, ..DeviceDescription::default() });
+    // Only found: what the stand-in makes is of version 13 all the same.
+    gpu()?.can_compile()
+}
+
+#[test]
+fn a_compiler_too_old_for_the_gpu_is_told() -> Result<()> {
+    const INVALID_OPTION: i32 = 5;
+    let Some(emulator) = emulator() else { return Ok(()) };
+    let module = Module { source: "elementwise", constants: Vec::new() };
+    let compile = |number| {
+        let (sources, cache) = (Sources::embedded(), KernelCache::disabled());
+        Compiler::new(Architecture { number }, sources, cache, Bundle::empty()).compile(&module)
+    };
+    let error = compile(95).expect_err("there is no such architecture");
+    assert_eq!(fault(&error), DeviceFault::NoCompiler);
+    assert!(error.to_string().contains("does not know sm_95") && error.to_string().contains("--upgrade"), "{error}");
+    emulator.fail("nvrtcCompileProgram", 1, INVALID_OPTION);
+    let error = compile(90).expect_err("refused");
+    assert_eq!(fault(&error), DeviceFault::NoCompiler);
+    assert!(error.to_string().contains("refuses an option") && error.to_string().contains("sm_90"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn the_precision_in_force_is_told() -> Result<()> {
+    let Some(emulator) = emulator() else { return Ok(()) };
+    let described = |precision| {
+        Cuda::with(0, precision, Sources::embedded(), KernelCache::disabled(), Bundle::empty())
+            .map(|gpu| gpu.describe())
+    };
+    assert!(described(Precision::Bf16)?.ends_with(", bf16)"));
+    emulator.device(&DeviceDescription { major: 7, minor: 5, ..DeviceDescription::default() });
+    assert!(described(Precision::Bf16)?.ends_with(", f32 (bf16 needs sm_80))"));
+    assert!(described(Precision::F32)?.ends_with(", f32)"));
+    Ok(())
+}
+
+#[test]
+fn the_processor_refuses_what_it_would_ignore() -> Result<()> {
+    let error = Device::from_name_with("cpu", Precision::Bf16).expect_err("it computes in f32").to_string();
+    assert!(error.contains("--precision") && error.contains("f32"), "{error}");
+    Device::from_name_with("cpu", Precision::F32).map(drop)
 }
 
 #[test]

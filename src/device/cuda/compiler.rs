@@ -1,14 +1,16 @@
 //! NVRTC: source text and constants to a cubin for one architecture.
 
-use std::ffi::{CStr, CString};
-use std::sync::{Arc, OnceLock};
-
-use cudarc::nvrtc::{result, sys};
+use std::ffi::CString;
+use std::sync::Arc;
 
 use super::cache::key;
+use super::nvrtc::Nvrtc;
 use super::probe;
 use super::{Architecture, Bundle, KernelCache, Module, Sources};
 use crate::{DeviceFault, Error, Result};
+
+/// What NVRTC returns for an option that it does not take.
+const INVALID_OPTION: i32 = 5;
 
 /// A compiled module.
 #[derive(Clone, Debug)]
@@ -31,12 +33,24 @@ pub struct Compiler {
     sources: Sources,
     cache: KernelCache,
     ahead: Arc<Bundle>,
+    driver: Option<i32>,
 }
 
 impl Compiler {
     /// For an architecture; NVRTC is looked for when something is wanted that `ahead` does not hold.
     pub fn new(architecture: Architecture, sources: Sources, cache: KernelCache, ahead: Arc<Bundle>) -> Self {
-        Self { architecture, sources, cache, ahead }
+        Self { architecture, sources, cache, ahead, driver: None }
+    }
+
+    /// The same, for a driver of this version: not every compiler's code is loaded by it.
+    pub(super) fn for_driver(mut self, version: i32) -> Self {
+        self.driver = Some(version);
+        self
+    }
+
+    /// Whether there is something to take kernels from: cubins made ahead of time, or a compiler. Else why not.
+    pub(super) fn usable(&self) -> Result<()> {
+        if self.ahead.is_empty() { self.nvrtc().map(drop) } else { Ok(()) }
     }
 
     /// The architecture that it compiles for.
@@ -68,14 +82,31 @@ impl Compiler {
             return Ok(found(image.to_vec()));
         }
         // The same text gives other code from another compiler.
-        parts.push(version()?);
+        let nvrtc = self.nvrtc()?;
+        let version = format!("nvrtc {}.{}", nvrtc.version.0, nvrtc.version.1);
+        parts.push(&version);
         let key = key(&parts);
         if let Some(image) = self.cache.load(key).filter(|_| !anew) {
             return Ok(found(image));
         }
-        let (image, log) = compile(&name, &text, &headers, &options, module)?;
+        let (image, log) = compile(nvrtc, &name, &text, &headers, &options, module)?;
         self.cache.store(key, &image);
         Ok(Cubin { image, log, made_from, found: false })
+    }
+
+    /// NVRTC, if it knows the architecture.
+    fn nvrtc(&self) -> Result<&'static Nvrtc> {
+        let nvrtc = probe::compiler(self.driver)?;
+        if nvrtc.knows(self.architecture.number) {
+            return Ok(nvrtc);
+        }
+        let ((major, minor), architecture) = (nvrtc.version, self.architecture);
+        let package = probe::compiler_package(self.driver.map(|version| version / 1000));
+        let message = format!(
+            "the kernel compiler NVRTC {major}.{minor} does not know {architecture}; install one that does, with `pip install \
+             --upgrade {package}` or the CUDA toolkit, name it in SARCOMERE_NVRTC if it lies elsewhere, or use --device cpu"
+        );
+        Err(Error::device(DeviceFault::NoCompiler, message))
     }
 
     fn options(&self, module: &Module) -> Vec<String> {
@@ -91,45 +122,21 @@ impl Compiler {
     }
 }
 
-/// The compiler's version, as in "nvrtc 13.0".
-fn version() -> Result<&'static str> {
-    static VERSION: OnceLock<String> = OnceLock::new();
-    if let Some(version) = VERSION.get() {
-        return Ok(version);
-    }
-    probe::compiler()?;
-    let (mut major, mut minor) = (0, 0);
-    // SAFETY: writes two integers; the library is there.
-    let status = unsafe { sys::nvrtcVersion(&mut major, &mut minor) };
-    status
-        .result()
-        .map_err(|error| Error::device(DeviceFault::NoCompiler, format!("NVRTC does not answer: {error}")))?;
-    Ok(VERSION.get_or_init(|| format!("nvrtc {major}.{minor}")))
-}
-
 fn c_string(text: &str) -> Result<CString> {
     CString::new(text).map_err(|_| Error::graph("a kernel source or option has a zero byte inside"))
 }
 
-/// A program of NVRTC, destroyed when dropped.
-struct Program(sys::nvrtcProgram);
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // SAFETY: created by us and destroyed once.
-        let _ = unsafe { result::destroy_program(self.0) };
-    }
-}
-
 fn compile(
+    nvrtc: &Nvrtc,
     name: &str,
     text: &str,
     headers: &[(&str, String)],
     options: &[String],
     module: &Module,
 ) -> Result<(Vec<u8>, String)> {
-    let refused = |what: &str, error: &dyn std::fmt::Display| {
-        Error::device(DeviceFault::KernelText, format!("NVRTC: {what} of kernels/{name} failed: {error}"))
+    let refused = |what: &str, status| {
+        let words = nvrtc.words(status);
+        Error::device(DeviceFault::KernelText, format!("NVRTC: {what} of kernels/{name} failed: {words}"))
     };
     let source = c_string(text)?;
     let title = c_string(&format!("kernels/{name}"))?;
@@ -137,43 +144,25 @@ fn compile(
     let names: Vec<CString> = headers.iter().map(|(name, _)| c_string(name)).collect::<Result<_>>()?;
     let content_pointers: Vec<_> = contents.iter().map(|text| text.as_ptr()).collect();
     let name_pointers: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
-    let mut program = std::ptr::null_mut();
-    // SAFETY: all strings live until the call returns; the counts are theirs.
-    let created = unsafe {
-        sys::nvrtcCreateProgram(
-            &mut program,
-            source.as_ptr(),
-            title.as_ptr(),
-            headers.len() as i32,
-            content_pointers.as_ptr(),
-            name_pointers.as_ptr(),
-        )
-    };
-    created.result().map_err(|error| refused("taking the text", &error))?;
-    let program = Program(program);
+    let program = nvrtc.program(&source, &title, &content_pointers, &name_pointers);
+    let program = program.map_err(|status| refused("taking the text", status))?;
     let option_texts: Vec<CString> = options.iter().map(|option| c_string(option)).collect::<Result<_>>()?;
     let option_pointers: Vec<_> = option_texts.iter().map(|option| option.as_ptr()).collect();
-    // SAFETY: as above.
-    let status = unsafe { sys::nvrtcCompileProgram(program.0, option_pointers.len() as i32, option_pointers.as_ptr()) };
-    let log = log(&program);
-    if let Err(error) = status.result() {
-        let message = format!("kernel source '{module}' does not compile ({error}); NVRTC says:\n{}", log.trim_end());
+    let compiled = program.compile(&option_pointers);
+    let log = program.log();
+    if let Err(status) = compiled {
+        let (words, log) = (nvrtc.words(status), log.trim_end());
+        if status == INVALID_OPTION {
+            let ((major, minor), options) = (nvrtc.version, options.join(" "));
+            let message = format!(
+                "the kernel compiler NVRTC {major}.{minor} refuses an option of {options} ({words}: {log}); install another \
+                 version of it, or use --device cpu"
+            );
+            return Err(Error::device(DeviceFault::NoCompiler, message));
+        }
+        let message = format!("kernel source '{module}' does not compile ({words}); NVRTC says:\n{log}");
         return Err(Error::device(DeviceFault::KernelText, message));
     }
-    let mut size = 0;
-    // SAFETY: writes one integer.
-    unsafe { sys::nvrtcGetCUBINSize(program.0, &mut size) }.result().map_err(|error| refused("sizing", &error))?;
-    let mut image = vec![0u8; size];
-    // SAFETY: writes `size` bytes.
-    unsafe { sys::nvrtcGetCUBIN(program.0, image.as_mut_ptr().cast()) }
-        .result()
-        .map_err(|error| refused("reading the result", &error))?;
+    let image = program.cubin().map_err(|status| refused("reading the result", status))?;
     Ok((image, log))
-}
-
-fn log(program: &Program) -> String {
-    // SAFETY: the program exists.
-    let bytes = unsafe { result::get_program_log(program.0) }.unwrap_or_default();
-    let bytes: Vec<u8> = bytes.into_iter().map(|c| c as u8).collect();
-    CStr::from_bytes_until_nul(&bytes).map(|text| text.to_string_lossy().into_owned()).unwrap_or_default()
 }

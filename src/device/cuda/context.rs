@@ -98,7 +98,7 @@ impl Cuda {
             name,
             driver,
             target,
-            compiler: Compiler::new(architecture, sources, cache, ahead),
+            compiler: Compiler::new(architecture, sources, cache, ahead).for_driver(driver),
             modules: Mutex::default(),
             fault: OnceLock::new(),
             recent: Mutex::default(),
@@ -118,6 +118,11 @@ impl Cuda {
         if self.guarded { 256 } else { 0 }
     }
 
+    /// Whether kernels can be had, made ahead of time or by a compiler; else why not.
+    pub fn can_compile(&self) -> Result<()> {
+        self.compiler.usable()
+    }
+
     /// What kernels are chosen for.
     pub fn target(&self) -> &Target {
         &self.target
@@ -132,7 +137,11 @@ impl Cuda {
     pub fn describe(&self) -> String {
         let memory = self.context.total_mem().unwrap_or(0) as f64 / (1u64 << 30) as f64;
         let (ordinal, architecture, driver) = (self.ordinal, self.target.architecture, probe::dotted(self.driver));
-        let precision = self.target.precision;
+        let (asked, precision) = (self.target.precision, self.target.effective_precision());
+        let precision = match asked == precision {
+            true => precision.to_string(),
+            false => format!("{precision} ({asked} needs sm_80)"),
+        };
         format!(
             "cuda:{ordinal} ({}, {architecture}, {memory:.1} GiB, driver for CUDA {driver}, {precision})",
             self.name
@@ -350,7 +359,10 @@ fn advice(error: DriverError) -> String {
     let remedy = match error.0 {
         R::CUDA_ERROR_NO_BINARY_FOR_GPU => ": compiled for another GPU; remove the folder of compiled kernels",
         R::CUDA_ERROR_UNSUPPORTED_PTX_VERSION => ": the compiler is newer than the driver; update the driver",
-        R::CUDA_ERROR_INVALID_IMAGE => ": the compiled kernel is damaged; remove the folder of compiled kernels",
+        R::CUDA_ERROR_INVALID_IMAGE => {
+            ": the compiled kernel is damaged, or its compiler is newer than the driver; remove the folder of compiled \
+             kernels or update the driver"
+        }
         R::CUDA_ERROR_OUT_OF_MEMORY => ": close other programs on this GPU or take a smaller batch",
         R::CUDA_ERROR_ILLEGAL_ADDRESS | R::CUDA_ERROR_LAUNCH_FAILED => {
             ": a kernel went wrong; run `compute-sanitizer` on the same command to find where"

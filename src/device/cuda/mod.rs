@@ -18,6 +18,8 @@ mod gate;
 #[cfg(feature = "cuda")]
 mod memory;
 #[cfg(feature = "cuda")]
+mod nvrtc;
+#[cfg(feature = "cuda")]
 mod probe;
 mod sources;
 

@@ -1,10 +1,10 @@
-//! Finds the driver and the kernel compiler before anything of cudarc is called, which panics when a library is missing.
+//! Finds the driver before anything of cudarc is called, which panics when the library is missing, and the kernel compiler.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
-use libloading::Library;
-
+use super::nvrtc::{self, Nvrtc};
 use crate::{DeviceFault, Error, Result};
 
 /// The oldest driver that will do, as the driver numbers itself (1000 major + 10 minor): the first that tells the sizes of a
@@ -16,10 +16,8 @@ const DRIVER_NAMES: [&str; 1] = ["nvcuda.dll"];
 #[cfg(not(windows))]
 const DRIVER_NAMES: [&str; 2] = ["libcuda.so.1", "libcuda.so"];
 
-#[cfg(windows)]
-const COMPILER_NAMES: [&str; 2] = ["nvrtc64_130_0.dll", "nvrtc64_120_0.dll"];
-#[cfg(not(windows))]
-const COMPILER_NAMES: [&str; 3] = ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"];
+/// Major versions of the kernel compiler that are looked for, best first, beside the driver's own.
+const COMPILER_MAJORS: [i32; 2] = [13, 12];
 
 /// The version of the driver, or why there is none that will do.
 pub(super) fn driver() -> Result<i32> {
@@ -46,9 +44,16 @@ pub(super) fn driver() -> Result<i32> {
 type GetVersion = unsafe extern "C" fn(*mut i32) -> i32;
 
 fn find_driver() -> std::result::Result<GetVersion, String> {
-    // SAFETY: loading the driver runs its initialisers, as any program that uses a GPU does.
-    let library = DRIVER_NAMES.iter().find_map(|name| unsafe { Library::new(*name) }.ok());
+    let mut broken = Vec::new();
+    let library =
+        DRIVER_NAMES.iter().find_map(|name| nvrtc::load(Path::new(name)).map_err(|reason| broken.extend(reason)).ok());
     let Some(library) = library else {
+        if !broken.is_empty() {
+            let reasons = broken.join(", ");
+            return Err(format!(
+                "the NVIDIA driver does not load ({reasons}); reinstall the driver of the GPU, or use --device cpu"
+            ));
+        }
         let names = DRIVER_NAMES.join(", ");
         return Err(format!(
             "no NVIDIA driver was found (looked for {names}); install the driver of the GPU, or use --device cpu"
@@ -61,34 +66,80 @@ fn find_driver() -> std::result::Result<GetVersion, String> {
     get.map_err(|error| format!("the NVIDIA driver library is not one ({error}); reinstall the driver"))
 }
 
-/// Makes the kernel compiler (NVRTC) available to cudarc: by name, else from the places where it is usually put.
-pub(super) fn compiler() -> Result<()> {
-    static FOUND: OnceLock<std::result::Result<(), String>> = OnceLock::new();
-    let found = FOUND.get_or_init(find_compiler).clone();
-    found.map_err(|message| Error::device(DeviceFault::NoCompiler, message))
+/// What came of a search: the library, or what kind of failure and words for it.
+type Found = std::result::Result<&'static Nvrtc, (DeviceFault, String)>;
+
+/// The kernel compiler (NVRTC) whose code a driver of this version loads: of the same major version if there is one, else an
+/// older one. Without a driver, the newest.
+pub(super) fn compiler(driver: Option<i32>) -> Result<&'static Nvrtc> {
+    static FOUND: Mutex<BTreeMap<Option<i32>, Found>> = Mutex::new(BTreeMap::new());
+    let mut found = FOUND.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let found = found.entry(driver).or_insert_with(|| find_compiler(driver)).clone();
+    found.map_err(|(fault, message)| Error::device(fault, message))
 }
 
-fn find_compiler() -> std::result::Result<(), String> {
-    let mut tried = Vec::new();
-    let chosen = std::env::var_os("SARCOMERE_NVRTC").map(PathBuf::from);
-    let folders = if chosen.is_some() { Vec::new() } else { compiler_folders() };
-    let by_name = COMPILER_NAMES.iter().map(PathBuf::from).filter(|_| chosen.is_none());
-    let in_folders = folders.iter().flat_map(|folder| COMPILER_NAMES.iter().map(|name| folder.join(name)));
-    for path in chosen.clone().into_iter().chain(by_name).chain(in_folders) {
+fn find_compiler(driver: Option<i32>) -> Found {
+    let major = driver.map(|version| version / 1000);
+    let candidates = match std::env::var_os("SARCOMERE_NVRTC") {
+        Some(chosen) => vec![PathBuf::from(chosen)],
+        None => compiler_candidates(major, &compiler_folders()),
+    };
+    let (mut tried, mut broken, mut too_new) = (Vec::new(), Vec::new(), None);
+    for path in candidates {
         load_builtins(&path);
-        // SAFETY: NVRTC's initialisers are run, as by any program that compiles kernels.
-        if let Ok(library) = unsafe { Library::new(&path) } {
-            // Stays loaded: cudarc finds it by its name.
-            std::mem::forget(library);
-            return Ok(());
+        match Nvrtc::load(&path) {
+            Ok(found) if major.is_none_or(|major| found.version.0 <= major) => return Ok(Box::leak(Box::new(found))),
+            Ok(found) => too_new = too_new.or(Some((found.version, path.display().to_string()))),
+            Err(None) => tried.push(path.display().to_string()),
+            Err(Some(reason)) => broken.push(reason),
         }
-        tried.push(path.display().to_string());
     }
-    Err(format!(
-        "the kernel compiler NVRTC was not found (looked for {}); install it with `pip install nvidia-cuda-nvrtc` or the CUDA \
-         toolkit, and name the library in SARCOMERE_NVRTC if it lies elsewhere",
-        tried.join(", ")
-    ))
+    let package = compiler_package(major);
+    let remedy = format!(
+        "install it with `pip install {package}` or the CUDA toolkit, and name the library in SARCOMERE_NVRTC if it"
+    );
+    if let (Some(((newer, minor), path)), Some(driver)) = (too_new, driver) {
+        let driver = dotted(driver);
+        let message = format!(
+            "the driver supports CUDA {driver} and does not load what the kernel compiler NVRTC {newer}.{minor} ({path}) \
+             makes; update the driver, or install the compiler of the driver's major version with `pip install \
+             \"{package}\"` (SARCOMERE_NVRTC names the library), or use --device cpu"
+        );
+        return Err((DeviceFault::DriverTooOld, message));
+    }
+    let what = match broken.is_empty() {
+        true => format!("was not found (looked for {})", tried.join(", ")),
+        false => format!("does not load ({})", broken.join(", ")),
+    };
+    let message = format!("the kernel compiler NVRTC {what}; {remedy} lies elsewhere, or use --device cpu");
+    Err((DeviceFault::NoCompiler, message))
+}
+
+/// Python's package of the kernel compiler of a major version.
+pub(super) fn compiler_package(major: Option<i32>) -> &'static str {
+    if major.is_some_and(|major| major < 13) { "nvidia-cuda-nvrtc-cu12" } else { "nvidia-cuda-nvrtc" }
+}
+
+/// Where the compiler is looked for, in this order: the driver's major version first, everywhere; then those without a number
+/// in their name, then the others.
+fn compiler_candidates(major: Option<i32>, folders: &[PathBuf]) -> Vec<PathBuf> {
+    let mut majors: Vec<i32> = major.into_iter().chain(COMPILER_MAJORS).collect();
+    // An older one makes code that the driver loads, a newer one is only good to be told of.
+    majors[1..].sort_by_key(|other| (Some(*other) > major, -other));
+    majors.dedup();
+    let mut names: Vec<String> = majors.iter().map(|major| compiler_name(*major)).collect();
+    if !cfg!(windows) {
+        names.insert(1, "libnvrtc.so".to_owned());
+    }
+    let places = |name: String| {
+        let in_folders: Vec<PathBuf> = folders.iter().map(|folder| folder.join(&name)).collect();
+        std::iter::once(PathBuf::from(name)).chain(in_folders)
+    };
+    names.into_iter().flat_map(places).collect()
+}
+
+fn compiler_name(major: i32) -> String {
+    if cfg!(windows) { format!("nvrtc64_{major}0_0.dll") } else { format!("libnvrtc.so.{major}") }
 }
 
 /// Loads NVRTC's second library from beside the first: it asks for it by name when it compiles, and would not find it in a folder
@@ -96,11 +147,10 @@ fn find_compiler() -> std::result::Result<(), String> {
 fn load_builtins(compiler: &Path) {
     let folder = compiler.parent().filter(|folder| !folder.as_os_str().is_empty());
     for entry in folder.and_then(|folder| std::fs::read_dir(folder).ok()).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with("libnvrtc-builtins.so") {
-            // SAFETY: as for NVRTC itself.
-            if let Ok(library) = unsafe { Library::new(entry.path()) } {
-                std::mem::forget(library);
-            }
+        if entry.file_name().to_string_lossy().starts_with("libnvrtc-builtins.so")
+            && let Ok(library) = nvrtc::load(&entry.path())
+        {
+            std::mem::forget(library);
         }
     }
 }

@@ -273,7 +273,11 @@ pub fn check_on<P: Problem>(problem: &P, seed: u64, settings: &[Setting<'_>]) ->
     precisions.dedup();
     let expected = Expected::new(problem, seed, &precisions)?;
     settings.iter().try_for_each(|setting| {
-        let told = |error| Error::graph(format!("[{}] {error}", setting.name));
+        let told = |error| match error {
+            // What a device lacks is no finding about the problem.
+            error @ Error::Device { .. } => error,
+            error => Error::graph(format!("[{}] {error}", setting.name)),
+        };
         expected.compare(problem, setting.prepared_device(), seed).map_err(told)
     })
 }
