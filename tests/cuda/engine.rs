@@ -137,3 +137,13 @@ fn an_input_is_fed_twice() -> Result<()> {
     assert_eq!(executor.output(small.y)?.bytes(), expected);
     Ok(())
 }
+
+/// What no `int` holds is never cut: it becomes what the launch gate refuses.
+#[test]
+fn sizes_beyond_an_int_are_not_cut() {
+    use sarcomere::device::cuda::{Arg, Launch};
+    let refused = vec![Arg::Int(i32::MAX)];
+    assert_eq!(Launch::new("reduce", "any").int(1usize << 31).args, refused);
+    assert_eq!(Launch::new("reduce", "any").fields(&[1, 1 << 31], &[0.5]).args, refused);
+    assert_eq!(Launch::new("reduce", "any").fields(&[7], &[]).args, vec![Arg::Struct(7i32.to_ne_bytes().to_vec())]);
+}

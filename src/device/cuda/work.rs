@@ -168,9 +168,12 @@ impl Launch {
         self.arg(Arg::Struct(bytemuck::bytes_of(value).to_vec()))
     }
 
-    /// The next argument: a plain struct by value of `int` fields (extents), then `float` fields.
+    /// The next argument: a plain struct by value of `int` fields (extents), then `float` fields. Sizes as for [`Launch::int`].
     pub fn fields(self, integers: &[usize], floats: &[f32]) -> Self {
-        let integers = integers.iter().map(|n| i32::try_from(*n).unwrap_or(i32::MAX).to_ne_bytes());
+        let Ok(integers) = integers.iter().map(|n| i32::try_from(*n)).collect::<Result<Vec<i32>, _>>() else {
+            return self.int(i32::MAX);
+        };
+        let integers = integers.into_iter().map(i32::to_ne_bytes);
         let floats = floats.iter().map(|value| value.to_ne_bytes());
         self.arg(Arg::Struct(integers.chain(floats).flatten().collect()))
     }
