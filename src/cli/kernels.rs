@@ -52,7 +52,7 @@ fn run_compile(arguments: &Compile) -> Outcome {
             return Err(Error::value("--arch", message).into());
         }
         let sources = Sources::from_environment()?;
-        let compiler = Compiler::new(architecture, sources, KernelCache::from_environment(), Bundle::empty());
+        let compiler = Compiler::new(architecture, sources, KernelCache::from_environment()?, Bundle::empty());
         let before = bundle.len();
         let mut modules = BTreeSet::new();
         for precision in Precision::ALL {

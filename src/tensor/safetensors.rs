@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
@@ -141,8 +142,11 @@ fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
 /// Writes `bytes` to a temporary file in the same folder, flushes it to the disk, and renames it to `path`: at every moment
 /// `path` is either what it was or complete.
 pub fn write_beside(path: &Path, bytes: &[u8]) -> Result<()> {
+    // Of this call alone: threads may write the same file at once.
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let call = CALLS.fetch_add(1, Ordering::Relaxed);
     let mut name = path.file_name().map(|name| name.to_os_string()).unwrap_or_default();
-    name.push(format!(".{}.tmp", std::process::id()));
+    name.push(format!(".{}.{call}.tmp", std::process::id()));
     let beside = path.with_file_name(name);
     let written = File::create(&beside)
         .and_then(|mut file| {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use sarcomere::Result;
 use sarcomere::device::cuda::{Architecture, Bundle, Compiler, Cuda, KernelCache, Module, Precision, Sources};
+use sarcomere::tensor::write_beside;
 
 use crate::emulator::Emulator;
 use crate::support::{Small, changed_kernels, device, emulator, folder, with};
@@ -131,4 +132,38 @@ fn kernels_compiled_ahead_need_no_compiler() -> Result<()> {
     let error = Bundle::read(&path).expect_err("cut short").to_string();
     assert!(error.contains("kernels.cubins") && error.contains("make it again"), "{error}");
     Ok(())
+}
+
+#[test]
+fn a_header_that_only_the_folder_has_can_be_included() -> Result<()> {
+    let Some(emulator) = emulator() else { return Ok(()) };
+    let kernels = folder("kernels");
+    fs::create_dir(kernels.join("device")).expect("made");
+    fs::write(kernels.join("of_ours.cuh"), "#define OF_OURS 1\n").expect("written");
+    fs::write(kernels.join("device/of_ours_too.cuh"), "#define OF_OURS_TOO 1\n").expect("written");
+    let includes =
+        "#include \"of_ours.cuh\"\n#include \"device/of_ours_too.cuh\"\nstatic_assert(OF_OURS + OF_OURS_TOO == 2);\n";
+    let text = Sources::embedded().text("elementwise.cu")?;
+    fs::write(kernels.join("elementwise.cu"), format!("{text}\n{includes}")).expect("written");
+    let cache = folder("cache");
+    let made = compilations(emulator, Sources::folder(&kernels), &cache, LIMIT)?;
+    assert!(made > 0);
+    // What it says is part of what the kernels are made from.
+    fs::write(kernels.join("of_ours.cuh"), "#define OF_OURS (3 - 2)\n").expect("written");
+    assert_eq!(compilations(emulator, Sources::folder(&kernels), &cache, LIMIT)?, made);
+    Ok(())
+}
+
+#[test]
+fn files_written_at_once_are_whole() {
+    let path = folder("beside").join("file");
+    let texts: Vec<Vec<u8>> = (0..4u8).map(|number| vec![number; 100_000]).collect();
+    std::thread::scope(|scope| {
+        for text in &texts {
+            let path = &path;
+            scope.spawn(move || (0..8).for_each(|_| write_beside(path, text).expect("written")));
+        }
+    });
+    assert!(texts.contains(&fs::read(&path).expect("readable")));
+    assert_eq!(files(path.parent().expect("a folder")).len(), 1, "nothing is left beside it");
 }

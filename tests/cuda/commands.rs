@@ -96,6 +96,28 @@ fn a_kernel_that_does_not_compile_is_told_once() {
 }
 
 #[test]
+fn settings_that_say_nothing_usable_are_refused() {
+    let Some(emulator) = emulator() else { return };
+    let empty = folder("kernels");
+    let refused = |variable: &str, value: &Path| {
+        let mut command = program(emulator, &empty, &["selftest", "--device", "cuda", "--filter", "max_pool"]);
+        let output = command.env(variable, value).output().expect("the program can be started");
+        let err = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{err}");
+        assert!(err.contains(variable), "{err}");
+        err
+    };
+    assert!(refused("SARCOMERE_KERNELS", &empty).contains("holds no kernel"));
+    assert!(refused("SARCOMERE_KERNEL_CACHE_MB", Path::new("2GB")).contains("'2GB'"));
+    assert!(refused("SARCOMERE_KERNEL_CACHE_MB", Path::new("-1")).contains("number of MB"));
+    // More than can be counted is no limit.
+    let mut command =
+        program(emulator, &empty, &["selftest", "--device", "cuda", "--problems", "1", "--filter", "max_pool"]);
+    command.env("SARCOMERE_KERNEL_CACHE_MB", u64::MAX.to_string()).env("SARCOMERE_KERNEL_CACHE", folder("cache"));
+    printed(command);
+}
+
+#[test]
 fn the_demo_finds_the_same_units() {
     let Some(emulator) = emulator() else { return };
     let folder = folder("demo");

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::tensor::write_beside;
+use crate::{Error, Result};
 
 /// First bytes of every file.
 const MAGIC: &[u8; 16] = b"sarcomere-cubin1";
@@ -35,14 +36,23 @@ impl KernelCache {
 
     /// As the environment says: `SARCOMERE_KERNEL_CACHE` is a folder or `off`; by default `sarcomere/kernels` in the user's
     /// cache folder. `SARCOMERE_KERNEL_CACHE_MB` is the limit, 256 by default.
-    pub fn from_environment() -> Self {
-        let limit = std::env::var("SARCOMERE_KERNEL_CACHE_MB").ok().and_then(|text| text.parse::<u64>().ok());
-        let limit = limit.map_or(DEFAULT_LIMIT, |mb| mb << 20);
-        match std::env::var_os("SARCOMERE_KERNEL_CACHE") {
+    pub fn from_environment() -> Result<Self> {
+        const LIMIT: &str = "SARCOMERE_KERNEL_CACHE_MB";
+        let limit = match std::env::var_os(LIMIT).filter(|text| !text.is_empty()) {
+            None => DEFAULT_LIMIT,
+            Some(text) => match text.to_string_lossy().parse::<u64>() {
+                Ok(megabytes) => megabytes.saturating_mul(1 << 20),
+                Err(error) => {
+                    let message = format!("expected a number of MB, got '{}' ({error})", text.to_string_lossy());
+                    return Err(Error::value(LIMIT, message));
+                }
+            },
+        };
+        Ok(match std::env::var_os("SARCOMERE_KERNEL_CACHE") {
             Some(off) if off == "off" => Self::disabled(),
             Some(folder) if !folder.is_empty() => Self::new(folder, limit),
             _ => user_folder().map_or_else(Self::disabled, |folder| Self::new(folder, limit)),
-        }
+        })
     }
 
     /// The folder, if any.

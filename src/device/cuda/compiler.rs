@@ -74,7 +74,7 @@ impl Compiler {
         let headers = self.sources.headers()?;
         let options = self.options(module);
         let mut parts = vec![env!("CARGO_PKG_VERSION"), &name, &text];
-        parts.extend(headers.iter().flat_map(|(name, text)| [*name, text.as_str()]));
+        parts.extend(headers.iter().flat_map(|(name, text)| [name.as_str(), text.as_str()]));
         parts.extend(options.iter().map(String::as_str));
         let made_from = key(&parts);
         let found = |image: Vec<u8>| Cubin { image, log: String::new(), made_from, found: true };
@@ -130,7 +130,7 @@ fn compile(
     nvrtc: &Nvrtc,
     name: &str,
     text: &str,
-    headers: &[(&str, String)],
+    headers: &[(String, String)],
     options: &[String],
     module: &Module,
 ) -> Result<(Vec<u8>, String)> {

@@ -49,7 +49,7 @@ impl Cuda {
 
     /// Opens GPU `ordinal`, with kernels, cache and folder as the environment says.
     pub fn open(ordinal: usize, precision: Precision) -> Result<Self> {
-        let (sources, cache) = (Sources::from_environment()?, KernelCache::from_environment());
+        let (sources, cache) = (Sources::from_environment()?, KernelCache::from_environment()?);
         Self::with(ordinal, precision, sources, cache, Bundle::from_environment()?)
     }
 

@@ -1,5 +1,6 @@
 //! The kernels' source texts: embedded, or from a folder of edited ones.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::{Error, Result};
@@ -93,7 +94,13 @@ impl Sources {
     pub fn from_environment() -> Result<Self> {
         match std::env::var_os("SARCOMERE_KERNELS").map(PathBuf::from) {
             None => Ok(Self::embedded()),
-            Some(folder) if folder.is_dir() => Ok(Self::folder(folder)),
+            Some(folder) if folder.is_dir() => {
+                if SOURCES.iter().any(|(name, _)| folder.join(name).is_file()) {
+                    return Ok(Self::folder(folder));
+                }
+                let message = "holds no kernel of this program; name a folder laid out as the project's kernels/";
+                Err(Error::value("SARCOMERE_KERNELS", format!("{} {message}", folder.display())))
+            }
             Some(folder) => Err(Error::value(
                 "SARCOMERE_KERNELS",
                 format!("{} is not a folder; name one laid out as the project's kernels/", folder.display()),
@@ -114,9 +121,19 @@ impl Sources {
         })
     }
 
-    /// Names and texts of the headers that kernels may include.
-    pub fn headers(&self) -> Result<Vec<(&'static str, String)>> {
-        let headers = SOURCES.iter().map(|(name, _)| *name).filter(|name| name.ends_with(".cuh"));
-        headers.map(|name| Ok((name, self.text(name)?))).collect()
+    /// Names and texts of the headers that kernels may include: the embedded ones, and what else the folder holds.
+    pub fn headers(&self) -> Result<Vec<(String, String)>> {
+        let embedded = SOURCES.iter().map(|(name, _)| *name);
+        let mut added = BTreeSet::new();
+        for (inside, before) in [("", ""), ("device", "device/")] {
+            let entries = self.folder.as_ref().and_then(|folder| std::fs::read_dir(folder.join(inside)).ok());
+            let files = entries.into_iter().flatten().flatten().filter(|entry| entry.path().is_file());
+            let names = files.filter_map(|entry| entry.file_name().into_string().ok());
+            added.extend(
+                names.map(|name| format!("{before}{name}")).filter(|name| !embedded.clone().any(|e| e == name)),
+            );
+        }
+        let names = embedded.clone().map(str::to_owned).chain(added).filter(|name| name.ends_with(".cuh"));
+        names.map(|name| self.text(&name).map(|text| (name, text))).collect()
     }
 }
