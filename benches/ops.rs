@@ -188,7 +188,7 @@ fn targets(c: &mut Criterion) {
         "detection_targets_2000_b2",
         0..0,
         false,
-        DetectionTargetsProblem { shape: [2, 2000, 30], mask: [56, 56], op: DetectionTargets::default() },
+        DetectionTargetsProblem { shape: [2, 2000, 30], mask: [56, 56], bytes: false, op: DetectionTargets::default() },
     );
 }
 

@@ -81,7 +81,7 @@ fn wheels() -> Option<PathBuf> {
     Some(wheels)
 }
 
-/// Modules of an architecture in every precision, with the block size of each kernel that the networks launch.
+/// Modules of an architecture in every precision, with the block size of each kernel that the networks and the selftest launch.
 fn modules(architecture: Architecture) -> Vec<(Architecture, Module, BTreeMap<String, u32>)> {
     let mut modules: BTreeMap<Module, BTreeMap<String, u32>> = BTreeMap::new();
     for precision in Precision::ALL {

@@ -23,8 +23,8 @@ enum Command {
     Compile(Compile),
 }
 
-/// Compile every kernel of both networks for some architectures into one file: with SARCOMERE_CUBINS naming it, at run time or when
-/// the program is built, a machine needs the driver and no compiler
+/// Compile every kernel of both networks and of the selftest for some architectures into one file: with SARCOMERE_CUBINS naming it,
+/// at run time or when the program is built, a machine needs the driver and no compiler
 #[derive(Args)]
 struct Compile {
     /// Architectures, as in 80,90

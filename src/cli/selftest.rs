@@ -1,8 +1,8 @@
 //! `sarcomere selftest`: does this device compute what it should?
 
 use clap::Args;
-use sarcomere::Error;
 use sarcomere::selftest::{self, Options, Outcome as Part};
+use sarcomere::{Device, Error, Result};
 use serde_json::json;
 
 use super::console::print;
@@ -23,6 +23,9 @@ pub struct Arguments {
     /// Only the ops
     #[arg(long)]
     no_networks: bool,
+    /// Fill what kernels are to write with NaN and look for writes beyond it; slow, on a GPU only
+    #[arg(long)]
+    guarded: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -33,6 +36,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
         return Err(Error::value("--problems", format!("expected 1 to 100000, got {}", arguments.problems)).into());
     }
     let device = arguments.common.open_device()?;
+    let device = if arguments.guarded { guarded(device)? } else { device };
     let options = Options {
         problems: arguments.problems,
         seed: arguments.seed,
@@ -67,6 +71,20 @@ pub fn run(arguments: &Arguments) -> Outcome {
         print("\nall passed");
     }
     Ok(())
+}
+
+/// The GPU, watching what kernels write.
+fn guarded(device: Device) -> Result<Device> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(cuda) => std::sync::Arc::into_inner(cuda)
+            .map(|cuda| Device::Cuda(std::sync::Arc::new(cuda.guarded(true))))
+            .ok_or_else(|| Error::value("--guarded", "the GPU is in use".to_owned())),
+        Device::Cpu(_) => {
+            let message = "the device is the processor, whose writes the compiler bounds; use --device cuda";
+            Err(Error::value("--guarded", message.to_owned()))
+        }
+    }
 }
 
 fn row(part: &Part) -> String {

@@ -1,24 +1,57 @@
-//! Every kernel that the networks launch, listed without a GPU.
+//! Every kernel that the networks and the selftest launch, listed without a GPU.
 
 use std::collections::BTreeMap;
 
-use super::primitives::{Primitive, PrimitiveProblem};
+use super::suite::{Family, families};
 use crate::Result;
 use crate::detector::{Detector, DetectorConfig};
 use crate::device::cuda::{Module, SOURCES, Target, Types};
 use crate::graph::{Graph, Value};
 use crate::muscle::{Noise, SimulatorConfig, Split};
-use crate::ops::problem;
 use crate::tensor::TensorType;
 use crate::train::{Clip, Optimizer, detector_step, twitch_step};
 use crate::twitch::{TwitchConfig, TwitchEstimator};
 
-/// Modules with the kernels (and their threads a block) launched from them by both networks in both presets, inference and
-/// training, by the simulator and by the conformance of primitives, on `target`; and every other source without constants, so
-/// that none is left out.
-pub fn catalogue(target: &Target) -> Result<BTreeMap<Module, BTreeMap<String, u32>>> {
-    let mut found: BTreeMap<Module, BTreeMap<String, u32>> = BTreeMap::new();
-    for graph in network_graphs()?.into_iter().chain(primitives()?) {
+/// Modules, and the kernels launched from each with their threads a block.
+pub type Kernels = BTreeMap<Module, BTreeMap<String, u32>>;
+
+/// Problems of each family that `selftest` tries unless it is told otherwise.
+const PROBLEMS: u64 = 12;
+
+/// What [`network_kernels`] and the conformance of primitives launch on `target`; and every other source without constants, so that
+/// none is left out.
+pub fn catalogue(target: &Target) -> Result<Kernels> {
+    let mut found = network_kernels(target)?;
+    for (module, kernels) in launched(target, problems(|family| family.name == "primitives")?)? {
+        found.entry(module).or_default().extend(kernels);
+    }
+    for source in SOURCES.iter().filter_map(|(name, _)| name.strip_suffix(".cu")) {
+        if !found.keys().any(|module| module.source == source) {
+            found.insert(Module { source, constants: Vec::new() }, BTreeMap::new());
+        }
+    }
+    Ok(found)
+}
+
+/// What both networks launch on `target` in both presets, inference and training, and the simulator.
+pub fn network_kernels(target: &Target) -> Result<Kernels> {
+    launched(target, network_graphs()?)
+}
+
+/// What the problems of the selftest launch on `target`, by default.
+pub fn problem_kernels(target: &Target) -> Result<Kernels> {
+    launched(target, problems(|_| true)?)
+}
+
+/// Graphs of the problems of some families.
+fn problems(chosen: impl Fn(&Family) -> bool) -> Result<Vec<Graph>> {
+    let families = families().into_iter().filter(|family| chosen(family));
+    families.flat_map(|family| (1..=PROBLEMS).map(move |seed| family.graph(seed))).collect()
+}
+
+fn launched(target: &Target, graphs: Vec<Graph>) -> Result<Kernels> {
+    let mut found = Kernels::new();
+    for graph in graphs {
         let types = |values: &[Value]| -> Vec<TensorType> { values.iter().map(|v| graph.ty(*v).clone()).collect() };
         for node in graph.nodes().iter().filter(|node| !node.op.is_view()) {
             let (inputs, outputs) = (types(&node.inputs), types(&node.outputs));
@@ -28,11 +61,6 @@ pub fn catalogue(target: &Target) -> Result<BTreeMap<Module, BTreeMap<String, u3
             for launch in work.launches() {
                 found.entry(launch.module.clone()).or_default().insert(launch.kernel.clone(), launch.block);
             }
-        }
-    }
-    for source in SOURCES.iter().filter_map(|(name, _)| name.strip_suffix(".cu")) {
-        if !found.keys().any(|module| module.source == source) {
-            found.insert(Module { source, constants: Vec::new() }, BTreeMap::new());
         }
     }
     Ok(found)
@@ -59,8 +87,4 @@ fn network_graphs() -> Result<Vec<Graph>> {
         graphs.push(graph);
     }
     Ok(graphs)
-}
-
-fn primitives() -> Result<Vec<Graph>> {
-    Primitive::ALL.into_iter().map(|primitive| problem::graph(&PrimitiveProblem { primitive }, 0)).collect()
 }

@@ -9,7 +9,7 @@ mod suite;
 use std::collections::HashSet;
 use std::time::Instant;
 
-pub use catalogue::catalogue;
+pub use catalogue::{Kernels, catalogue, network_kernels, problem_kernels};
 pub use networks::{Allowance, train_as_processor};
 pub use primitives::{Primitive, PrimitiveProblem};
 pub use suite::{Family, families};

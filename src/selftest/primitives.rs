@@ -159,9 +159,9 @@ pub struct PrimitiveProblem {
 }
 
 impl PrimitiveProblem {
-    /// Any of them.
+    /// One after the other.
     pub fn random(numbers: &mut Numbers) -> Self {
-        Self { primitive: Primitive::ALL[numbers.integer(0, Primitive::ALL.len() - 1)] }
+        Self { primitive: Primitive::ALL[numbers.turn(Primitive::ALL.len())] }
     }
 }
 

@@ -23,7 +23,7 @@ use crate::ops::reduce::problem::{ReduceProblem, SoftmaxProblem, StandardiseProb
 use crate::ops::roi::problem::RoiAlignProblem;
 use crate::ops::select::problem::{NmsProblem, TopKProblem};
 use crate::ops::shape::problem::MoveProblem;
-use crate::ops::targets::problem::{DetectionTargetsProblem, RpnTargetsProblem};
+use crate::ops::targets::problem::{DetectionTargetsProblem, MasksProblem, RpnTargetsProblem};
 use crate::ops::unmix::problem::{PeakProblem, RegionProblem, SignalsProblem, SvdProblem, UnmixProblem};
 use crate::ops::unmix::refine_problem::{ProfileProblem, WhiteningProblem};
 
@@ -99,6 +99,7 @@ pub fn families() -> Vec<Family> {
         family!("mask_paste", MaskPasteProblem),
         family!("rpn_targets", RpnTargetsProblem),
         family!("detection_targets", DetectionTargetsProblem),
+        family!("masks", MasksProblem),
         family!("neighbour_correlation", NeighbourCorrelationProblem),
         family!("region_means", RegionProblem),
         family!("unmix", UnmixProblem),

@@ -1,14 +1,15 @@
 //! What the selftest tries, tried everywhere, and that it leaves nothing out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sarcomere::Result;
 use sarcomere::detector::{Detector, DetectorConfig};
+use sarcomere::device::cuda::{Architecture, Precision, Target};
 use sarcomere::graph::Graph;
 use sarcomere::ops::optim::problem::OptimizerProblem;
 use sarcomere::ops::problem::Numbers;
 use sarcomere::ops::random::problem::RandomProblem;
-use sarcomere::selftest::{Primitive, PrimitiveProblem, families};
+use sarcomere::selftest::{Primitive, PrimitiveProblem, families, network_kernels, problem_kernels};
 use sarcomere::train::{Clip, Optimizer, detector_step, twitch_step};
 use sarcomere::twitch::{TwitchConfig, TwitchEstimator};
 
@@ -55,5 +56,23 @@ fn no_op_of_the_networks_is_left_out() -> Result<()> {
     }
     let untried: Vec<_> = used.difference(&tried).collect();
     assert!(untried.is_empty(), "no problem of the selftest has {untried:?}");
+    Ok(())
+}
+
+/// Launched only where convolutions are larger than the selftest's: those of the networks, which it trains after the problems.
+const LARGE: [&str; 4] =
+    ["conv_dgrad_f32_tile32", "conv_dgrad_tf32_tile32", "conv_dgrad_bf16_tile32", "conv_finish_f32"];
+
+/// Every other kernel that the networks launch, in every precision, is launched by some problem that the selftest tries by default.
+#[test]
+fn no_kernel_of_the_networks_is_left_out() -> Result<()> {
+    let mut untried = BTreeSet::new();
+    for precision in Precision::ALL {
+        let target = Target::typical(Architecture { number: 90 }, precision);
+        let tried: BTreeSet<String> = problem_kernels(&target)?.into_values().flat_map(BTreeMap::into_keys).collect();
+        let used = network_kernels(&target)?.into_values().flat_map(BTreeMap::into_keys);
+        untried.extend(used.filter(|kernel| !tried.contains(kernel) && !LARGE.contains(&kernel.as_str())));
+    }
+    assert!(untried.is_empty(), "no problem of the selftest launches {untried:#?}");
     Ok(())
 }

@@ -5,7 +5,7 @@ use sarcomere::graph::{Executor, Graph};
 use sarcomere::ops::problem::Numbers;
 
 use crate::everywhere::{check_everywhere, explain, settings};
-use sarcomere::ops::targets::problem::{DetectionTargetsProblem, RpnTargetsProblem};
+use sarcomere::ops::targets::problem::{DetectionTargetsProblem, MasksProblem, RpnTargetsProblem};
 use sarcomere::ops::targets::{DetectionTargets, RpnTargets};
 use sarcomere::tensor::{Tensor, TensorType};
 
@@ -26,6 +26,11 @@ fn detection_targets_of_every_option() -> Result<()> {
         check_everywhere(&DetectionTargetsProblem::random(&mut numbers), seed)?;
     }
     Ok(())
+}
+
+#[test]
+fn masks_of_numbers_and_of_bytes() -> Result<()> {
+    (0..16).try_for_each(|seed| check_everywhere(&MasksProblem::random(&mut Numbers::new(seed)), seed))
 }
 
 #[test]

@@ -121,12 +121,14 @@ impl MaskPasteProblem {
 }
 
 impl MaskPasteProblem {
-    /// Either mode, either meaning of boxes.
+    /// Either mode, either meaning of boxes; a third of them binary.
     pub fn random(numbers: &mut Numbers) -> Self {
-        let mode = [PasteMode::WholePixels, PasteMode::Exact][numbers.integer(0, 1)];
-        let norm = [BoxNorm::Inclusive, BoxNorm::Exact][numbers.integer(0, 1)];
+        let turn = numbers.turn(12);
+        let mode = [PasteMode::WholePixels, PasteMode::Exact][turn % 2];
+        let norm = [BoxNorm::Inclusive, BoxNorm::Exact][turn / 2 % 2];
+        let output = if turn < 8 { PasteOutput::Probability } else { PasteOutput::Binary };
         let image = [numbers.integer(20, 50), numbers.integer(20, 50)];
-        let op = MaskPaste { mode, norm, output: PasteOutput::Probability, ..MaskPaste::new(image) };
+        let op = MaskPaste { mode, norm, output, ..MaskPaste::new(image) };
         let size = [numbers.integer(2, 28), numbers.integer(2, 28)];
         let shape = [numbers.integer(1, 2), numbers.integer(1, 3), size[0], size[1], numbers.integer(2, 3)];
         Self { shape, op, counts: numbers.integer(0, 2) == 0 }
@@ -202,7 +204,11 @@ impl Problem for MaskPasteProblem {
                     let (top, left, one) = (top as i64, left as i64, R::of(1.0));
                     let row = |y: i64| mask(y, left) * (one - fx) + mask(y, left + 1) * fx;
                     let value = row(top) * (one - fy) + row(top + 1) * fy;
-                    out[(i * height + y) * width + x] = min(value.max(lowest), highest);
+                    let value = min(value.max(lowest), highest);
+                    out[(i * height + y) * width + x] = match self.op.output {
+                        PasteOutput::Probability => value,
+                        PasteOutput::Binary => R::of(f64::from(value >= R::of(self.op.threshold.into()))),
+                    };
                 }
             }
         }

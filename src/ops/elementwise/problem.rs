@@ -59,9 +59,9 @@ pub struct UnaryProblem {
 }
 
 impl UnaryProblem {
-    /// Any function on a tensor of up to some hundred elements.
+    /// One function after the other on a tensor of up to some hundred elements.
     pub fn random(numbers: &mut Numbers) -> Self {
-        let kind = UnaryKind::ALL[numbers.integer(0, UnaryKind::ALL.len() - 1)];
+        let kind = UnaryKind::ALL[numbers.turn(UnaryKind::ALL.len())];
         Self { kind, shape: (0..numbers.integer(0, 3)).map(|_| numbers.integer(1, 9)).collect() }
     }
 }
@@ -103,10 +103,15 @@ pub struct BinaryProblem {
 }
 
 impl BinaryProblem {
-    /// Any operation on shapes that broadcast.
+    /// One operation after the other on shapes that broadcast; each is tried on equal shapes too.
     pub fn random(numbers: &mut Numbers) -> Self {
-        let kind = BinaryKind::ALL[numbers.integer(0, BinaryKind::ALL.len() - 1)];
+        let kinds = BinaryKind::ALL.len();
+        let turn = numbers.turn(kinds * (kinds + 1));
+        let kind = BinaryKind::ALL[turn % kinds];
         let full: Vec<usize> = (0..numbers.integer(0, 4)).map(|_| numbers.integer(1, 7)).collect();
+        if turn % (kinds + 1) == kinds {
+            return Self { kind, a: full.clone(), b: full };
+        }
         let mut part = || {
             let missing = if numbers.integer(0, 2) == 0 { numbers.integer(0, full.len()) } else { 0 };
             full[missing..].iter().map(|d| if numbers.integer(0, 2) == 0 { 1 } else { *d }).collect::<Vec<_>>()

@@ -25,7 +25,7 @@ use crate::{Error, Result};
 
 /// One instance of an op: attributes and shapes, inputs, graph, reference.
 pub trait Problem: Debug {
-    /// Input tensors, `f32` or `i32`, made from `seed`.
+    /// Input tensors, `f32`, `i32` or `u8`, made from `seed`.
     fn inputs(&self, seed: u64) -> Vec<Tensor>;
 
     /// Builds the op on values of the inputs' types; returns the outputs to compare.
@@ -317,7 +317,8 @@ fn data<R: Real>(tensor: &Tensor) -> Result<Data<R>> {
     match tensor.dtype() {
         DType::F32 => Ok(Data::Real(tensor.values::<f32>()?.iter().map(|v| R::of(*v as f64)).collect())),
         DType::I32 => Ok(Data::Int(tensor.values::<i32>()?.to_vec())),
-        other => Err(Error::graph(format!("problems take f32 and i32 inputs, not {other}"))),
+        DType::U8 => Ok(Data::Real(tensor.values::<u8>()?.iter().map(|v| R::of(f64::from(*v))).collect())),
+        other => Err(Error::graph(format!("problems take f32, i32 and u8 inputs, not {other}"))),
     }
 }
 

@@ -4,18 +4,29 @@ use crate::tensor::{DType, Tensor};
 
 /// A deterministic stream of numbers for problems (splitmix64).
 #[derive(Clone, Debug)]
-pub struct Numbers(u64);
+pub struct Numbers {
+    state: u64,
+    turn: u64,
+}
 
 impl Numbers {
     /// The stream of a seed.
     pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5ac0_0c0e)
+        Self { state: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5ac0_0c0e, turn: seed }
+    }
+
+    /// Which of `kinds` is on: the seed at first, then one after the other. Called once for each problem that is made, so that as
+    /// many seeds as there are kinds, one after the other, try all of them.
+    pub fn turn(&mut self, kinds: usize) -> usize {
+        let turn = self.turn % kinds as u64;
+        self.turn += 1;
+        turn as usize
     }
 
     /// The next 64 bits.
     pub fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)

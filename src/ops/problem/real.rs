@@ -50,7 +50,7 @@ impl Real for f32 {
 /// An input of a reference: floats in the reference's type, integers as they are.
 #[derive(Clone, Debug)]
 pub enum Data<R> {
-    /// `f32` tensors.
+    /// `f32` and `u8` tensors.
     Real(Vec<R>),
     /// `i32` tensors.
     Int(Vec<i32>),

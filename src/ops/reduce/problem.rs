@@ -20,9 +20,14 @@ pub struct ReduceProblem {
 }
 
 impl ReduceProblem {
-    /// Any reduction of up to four axes.
+    /// Any reduction of up to four axes; one in four of an axis that a GPU cuts into pieces.
     pub fn random(numbers: &mut Numbers) -> Self {
-        let kind = [ReduceKind::Sum, ReduceKind::Mean, ReduceKind::Max][numbers.integer(0, 2)];
+        let turn = numbers.turn(12);
+        let kind = [ReduceKind::Sum, ReduceKind::Mean, ReduceKind::Max][turn % 3];
+        if turn >= 9 {
+            let shape = vec![numbers.integer(300, 600), numbers.integer(17, 40)];
+            return Self { kind, shape, axes: vec![0], keep_dims: false };
+        }
         let shape: Vec<usize> = (0..numbers.integer(1, 4)).map(|_| numbers.integer(1, 8)).collect();
         let axes = (0..shape.len()).filter(|_| numbers.integer(0, 1) == 1).collect();
         Self { kind, shape, axes, keep_dims: numbers.integer(0, 1) == 1 }
@@ -122,9 +127,12 @@ pub struct StandardiseProblem {
 }
 
 impl StandardiseProblem {
-    /// Samples of up to some thousand values.
+    /// Samples of up to some thousand values; one in twelve has more than a block of a GPU works on.
     pub fn random(numbers: &mut Numbers) -> Self {
-        let shape = vec![numbers.integer(1, 4), numbers.integer(2, 60), numbers.integer(1, 60)];
+        let shape = match numbers.turn(12) {
+            11 => vec![2, numbers.integer(130, 150), numbers.integer(130, 150)],
+            _ => vec![numbers.integer(1, 4), numbers.integer(2, 60), numbers.integer(1, 60)],
+        };
         Self { shape, shift: numbers.uniform(-10.0, 10.0) }
     }
 }

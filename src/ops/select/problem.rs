@@ -55,9 +55,13 @@ pub struct TopKProblem {
 }
 
 impl TopKProblem {
-    /// Up to all values of some rows.
+    /// Up to all values of some rows; two in twelve are longer than what a block of a GPU ranks, or ranks against, at a time.
     pub fn random(numbers: &mut Numbers) -> Self {
-        let n = numbers.integer(1, 200);
+        let n = match numbers.turn(12) {
+            10 => numbers.integer(257, 600),
+            11 => numbers.integer(1025, 1500),
+            _ => numbers.integer(1, 200),
+        };
         Self { shape: [numbers.integer(1, 5), n], k: numbers.integer(0, n) }
     }
 }

@@ -41,12 +41,13 @@ pub struct MoveProblem {
 }
 
 impl MoveProblem {
-    /// Any op with attributes that fit.
+    /// Every op in turn, with attributes that fit.
     pub fn random(numbers: &mut Numbers) -> Self {
-        let rank = numbers.integer(1, 4);
+        let turn = numbers.turn(12);
+        let rank = if turn == 8 { 3 } else { numbers.integer(1, 4) };
         let mut shape: Vec<usize> = (0..rank).map(|_| numbers.integer(1, 9)).collect();
         let axis = numbers.integer(0, rank - 1);
-        let op = match numbers.integer(0, 7) {
+        let op = match turn {
             0 => Move::Reshape(vec![1, shape.iter().product()]),
             1 => {
                 shape.iter_mut().for_each(|extent| *extent *= numbers.integer(1, 4));
@@ -54,8 +55,13 @@ impl MoveProblem {
                 (1..rank).for_each(|i| permutation.swap(i, numbers.integer(0, i)));
                 Move::Transpose(permutation)
             }
-            2 => Move::Concat { axis, parts: numbers.integer(1, 3) },
-            3 => {
+            // Squares of 32 x 32, some of them cut off.
+            8 => {
+                shape = vec![numbers.integer(1, 3), numbers.integer(8, 70), numbers.integer(8, 70)];
+                Move::Transpose(vec![0, 2, 1])
+            }
+            2 | 9 => Move::Concat { axis, parts: numbers.integer(1, 3) },
+            3 | 10 => {
                 let (step, start) = (numbers.integer(1, 3), numbers.integer(0, shape[axis] - 1));
                 Move::Slice(axis, start, numbers.integer(0, (shape[axis] - 1 - start) / step + 1), step)
             }

@@ -3,7 +3,7 @@
 use super::{DetectionTargets, MaskTargets, RpnTargets};
 use crate::Result;
 use crate::graph::{Graph, Value};
-use crate::ops::boxes::problem::{encode, iou, random_boxes, random_counts, row, valid};
+use crate::ops::boxes::problem::{encode, iou, min, random_boxes, random_counts, row, valid};
 use crate::ops::problem::{Data, Numbers, Problem, Real};
 use crate::tensor::Tensor;
 
@@ -120,25 +120,29 @@ pub struct DetectionTargetsProblem {
     pub shape: [usize; 3],
     /// Height and width of the objects' masks.
     pub mask: [usize; 2],
+    /// Whether masks are bytes.
+    pub bytes: bool,
     /// The op.
     pub op: DetectionTargets,
 }
 
 impl DetectionTargetsProblem {
-    /// Every option.
+    /// Every option; masks are numbers, bytes or none in turn.
     pub fn random(numbers: &mut Numbers) -> Self {
+        let turn = numbers.turn(12);
         let shape = [numbers.integer(1, 3), numbers.integer(2, 60), numbers.integer(1, 6)];
-        let mini = numbers.integer(0, 1) == 0;
+        let (mini, bytes) = (turn < 6, turn % 3 == 1);
         let masks = MaskTargets { shape: [numbers.integer(2, 9), numbers.integer(2, 9)], mini };
         let op = DetectionTargets {
             rois_per_image: numbers.integer(3, 40),
             positive_share: [0.25, 0.33, 0.5][numbers.integer(0, 2)],
-            masks: (numbers.integer(0, 2) > 0).then_some(masks),
-            add_objects: numbers.integer(0, 3) == 0,
+            masks: (turn % 3 > 0).then_some(masks),
+            // Objects' own boxes meet bytes halfway, where rounding is decided by rounding.
+            add_objects: numbers.integer(0, 3) == 0 && !bytes,
             fill_with_negatives: numbers.integer(0, 4) == 0,
             ..DetectionTargets::default()
         };
-        Self { shape, mask: [12, 10], op }
+        Self { shape, mask: [12, 10], bytes, op }
     }
 }
 
@@ -166,8 +170,12 @@ impl Problem for DetectionTargetsProblem {
         if self.op.masks.is_some() {
             // Halves never occur by interpolation of such values, so that rounding is not decided by rounding.
             let count = images * objects * self.mask[0] * self.mask[1];
+            let shape = [images, objects, self.mask[0], self.mask[1]];
             let masks: Vec<f32> = (0..count).map(|_| numbers.uniform(0.0, 1.0)).collect();
-            inputs.extend(Tensor::new([images, objects, self.mask[0], self.mask[1]], &masks));
+            inputs.extend(match self.bytes {
+                false => Tensor::new(shape, &masks),
+                true => Tensor::new(shape, &masks.iter().map(|v| u8::from(*v >= 0.5)).collect::<Vec<u8>>()),
+            });
         }
         inputs
     }
@@ -276,5 +284,101 @@ impl DetectionTargetsProblem {
             }
         }
         out
+    }
+}
+
+/// Boxes of masks, and the masks made small. Masks and boxes have powers of two as sides: all is exact, halves are halves.
+#[derive(Clone, Copy, Debug)]
+pub struct MasksProblem {
+    /// Number of masks; the last is empty.
+    pub count: usize,
+    /// Their height and width.
+    pub size: [usize; 2],
+    /// What they are made to.
+    pub shape: [usize; 2],
+    /// Whether masks are bytes.
+    pub bytes: bool,
+}
+
+impl MasksProblem {
+    /// Masks of numbers and of bytes in turn.
+    pub fn random(numbers: &mut Numbers) -> Self {
+        let bytes = numbers.turn(2) == 1;
+        let mut side = |least, most| 1 << numbers.integer(least, most);
+        let (size, shape) = ([side(1, 5), side(1, 5)], [side(0, 4), side(0, 4)]);
+        Self { count: numbers.integer(1, 6), size, shape, bytes }
+    }
+
+    /// The part of a mask in a box, resized, with zeros around it.
+    fn made_small<R: Real>(&self, mask: &[R], b: [usize; 4]) -> Vec<R> {
+        let cut = [b[2] - b[0], b[3] - b[1]];
+        if cut.contains(&0) {
+            return vec![R::of(0.0); self.shape[0] * self.shape[1]];
+        }
+        let pixel = |y: i64, x: i64| {
+            let inside = (0..cut[0] as i64).contains(&y) && (0..cut[1] as i64).contains(&x);
+            if inside { mask[(b[0] + y as usize) * self.size[1] + b[1] + x as usize] } else { R::of(0.0) }
+        };
+        let cells = || (0..cut[0] as i64).flat_map(|y| (0..cut[1] as i64).map(move |x| pixel(y, x)));
+        let (highest, lowest) = (cells().fold(pixel(0, 0), Real::max), cells().fold(pixel(0, 0), min));
+        let position = |i: usize, axis: usize| (i as f64 + 0.5) * cut[axis] as f64 / self.shape[axis] as f64 - 0.5;
+        let cell = |(i, j): (usize, usize)| {
+            let (y, x) = (position(i, 0), position(j, 1));
+            let (top, left) = (y.floor() as i64, x.floor() as i64);
+            let (fy, fx) = (R::of(y - y.floor()), R::of(x - x.floor()));
+            let row = |y: i64| pixel(y, left) * (R::of(1.0) - fx) + pixel(y, left + 1) * fx;
+            let value = row(top) * (R::of(1.0) - fy) + row(top + 1) * fy;
+            min(value.max(lowest), highest).map(f64::round_ties_even)
+        };
+        (0..self.shape[0]).flat_map(|i| (0..self.shape[1]).map(move |j| (i, j))).map(cell).collect()
+    }
+}
+
+impl Problem for MasksProblem {
+    fn inputs(&self, seed: u64) -> Vec<Tensor> {
+        let mut numbers = Numbers::new(seed);
+        let [h, w] = self.size;
+        let mut masks = vec![0.0f32; self.count * h * w];
+        for mask in masks.chunks_exact_mut(h * w).take(self.count - 1) {
+            if !self.bytes {
+                // Not above one half: outside.
+                mask.iter_mut().for_each(|v| *v = numbers.integer(0, 2) as f32 / 4.0);
+            }
+            let mut side = |size: usize| 1 << numbers.integer(0, size.ilog2() as usize);
+            let (rows, columns) = (side(h), side(w));
+            let (top, left) = (numbers.integer(0, h - rows), numbers.integer(0, w - columns));
+            for y in top..top + rows {
+                for x in left..left + columns {
+                    mask[y * w + x] = numbers.integer(0, 1) as f32;
+                }
+            }
+            mask[top * w + left] = 1.0;
+            mask[(top + rows - 1) * w + left + columns - 1] = 1.0;
+        }
+        let shape = [self.count, h, w];
+        let tensor = match self.bytes {
+            false => Tensor::new(shape, &masks),
+            true => Tensor::new(shape, &masks.iter().map(|v| *v as u8).collect::<Vec<u8>>()),
+        };
+        tensor.into_iter().collect()
+    }
+
+    fn build(&self, graph: &mut Graph, inputs: &[Value]) -> Result<Vec<Value>> {
+        let boxes = graph.mask_boxes(inputs[0])?;
+        Ok(vec![boxes, graph.mini_masks(inputs[0], boxes, self.shape)?])
+    }
+
+    fn reference<R: Real>(&self, inputs: &[Data<R>]) -> Vec<Vec<R>> {
+        let (mut boxes, mut small) = (Vec::new(), Vec::new());
+        for mask in inputs[0].real().chunks_exact(self.size[0] * self.size[1]) {
+            let inside = |i: &usize| mask[*i] > R::of(0.5);
+            let places = || (0..mask.len()).filter(inside).map(|i| [i / self.size[1], i % self.size[1]]);
+            let low = |axis: usize| places().map(|place| place[axis]).min().unwrap_or(0);
+            let high = |axis: usize| places().map(|place| place[axis] + 1).max().unwrap_or(0);
+            let b = [low(0), low(1), high(0), high(1)];
+            boxes.extend(b.map(|v| R::of(v as f64)));
+            small.extend(self.made_small(mask, b));
+        }
+        vec![boxes, small]
     }
 }
