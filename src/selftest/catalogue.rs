@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::suite::{Family, families};
+use super::suite::families;
 use crate::Result;
 use crate::detector::{Detector, DetectorConfig};
 use crate::device::cuda::{Module, SOURCES, Target, Types};
@@ -18,11 +18,11 @@ pub type Kernels = BTreeMap<Module, BTreeMap<String, u32>>;
 /// Problems of each family that `selftest` tries unless it is told otherwise.
 const PROBLEMS: u64 = 12;
 
-/// What [`network_kernels`] and the conformance of primitives launch on `target`; and every other source without constants, so that
+/// What [`network_kernels`] and [`problem_kernels`] launch on `target`; and every other source without constants, so that
 /// none is left out.
 pub fn catalogue(target: &Target) -> Result<Kernels> {
     let mut found = network_kernels(target)?;
-    for (module, kernels) in launched(target, problems(|family| family.name == "primitives")?)? {
+    for (module, kernels) in problem_kernels(target)? {
         found.entry(module).or_default().extend(kernels);
     }
     for source in SOURCES.iter().filter_map(|(name, _)| name.strip_suffix(".cu")) {
@@ -40,13 +40,8 @@ pub fn network_kernels(target: &Target) -> Result<Kernels> {
 
 /// What the problems of the selftest launch on `target`, by default.
 pub fn problem_kernels(target: &Target) -> Result<Kernels> {
-    launched(target, problems(|_| true)?)
-}
-
-/// Graphs of the problems of some families.
-fn problems(chosen: impl Fn(&Family) -> bool) -> Result<Vec<Graph>> {
-    let families = families().into_iter().filter(|family| chosen(family));
-    families.flat_map(|family| (1..=PROBLEMS).map(move |seed| family.graph(seed))).collect()
+    let graphs = families().into_iter().flat_map(|family| (1..=PROBLEMS).map(move |seed| family.graph(seed)));
+    launched(target, graphs.collect::<Result<Vec<Graph>>>()?)
 }
 
 fn launched(target: &Target, graphs: Vec<Graph>) -> Result<Kernels> {

@@ -35,13 +35,17 @@ mod emulated {
     use sarcomere::ops::problem::Setting;
     use sarcomere::{Device, Error};
 
-    use crate::emulator::Emulator;
+    use crate::emulator::{DeviceDescription, Emulator};
 
     /// The orders in which threads and blocks are run in plain builds.
     const SCHEDULES: u32 = 8;
 
+    /// A GPU with neither asynchronous copies nor tensor cores for bf16 and tf32: how others do without is tried on it.
+    const OLDEST: DeviceDescription =
+        DeviceDescription { count: 1, major: 7, minor: 5, driver: 13_000, multiprocessors: 72, memory_bytes: 4 << 30 };
+
     thread_local! {
-        /// Devices of this thread: one for each precision, and one under checks that watches what is written.
+        /// Devices of this thread: two for each precision, of which one watches what is written, and one of the oldest architecture.
         static DEVICES: Option<Devices> = Emulator::get().map(Devices::new);
     }
 
@@ -49,42 +53,59 @@ mod emulated {
     struct Devices {
         emulator: &'static Emulator,
         plain: Vec<Device>,
-        checked: Device,
+        checked: Vec<Device>,
+        oldest: Device,
     }
 
     impl Devices {
         fn new(emulator: &'static Emulator) -> Self {
-            let open = |precision| {
+            let open = |precision, guarded| {
                 let sources = Sources::from_environment().expect("SARCOMERE_KERNELS names a folder, if it is set");
                 let opened = Cuda::with(0, precision, sources, KernelCache::disabled(), Bundle::empty());
-                opened.unwrap_or_else(|error| panic!("the emulated GPU cannot be opened: {error}"))
+                let opened = opened.unwrap_or_else(|error| panic!("the emulated GPU cannot be opened: {error}"));
+                Device::Cuda(Arc::new(opened.guarded(guarded)))
             };
-            let plain = Precision::ALL.into_iter().map(|precision| Device::Cuda(Arc::new(open(precision)))).collect();
-            Self { emulator, plain, checked: Device::Cuda(Arc::new(open(Precision::F32).guarded(true))) }
+            let all = |guarded| Precision::ALL.into_iter().map(|precision| open(precision, guarded)).collect();
+            let (plain, checked) = (all(false), all(true));
+            emulator.device(&OLDEST);
+            let oldest = open(Precision::F32, true);
+            emulator.device(&DeviceDescription::default());
+            Self { emulator, plain, checked, oldest }
         }
     }
 
     /// In full precision every schedule for one problem in eight and one schedule for the others; the other precisions in one
-    /// schedule each; and a run under checks.
+    /// schedule each; and runs under checks: in full precision, in each of the others for one problem in four, and for one in eight
+    /// on the oldest architecture, which has neither tensor cores for these nor asynchronous copies.
     pub fn settings(seed: u64) -> Vec<Setting<'static>> {
-        let Some(Devices { emulator, plain, checked }) = DEVICES.with(Clone::clone) else { return Vec::new() };
-        let prepare = move |schedule: u32, checks: bool| {
+        let Some(Devices { emulator, plain, checked, oldest }) = DEVICES.with(Clone::clone) else { return Vec::new() };
+        let prepare = move |schedule: u32, checks: bool, description: DeviceDescription| {
             move || {
+                emulator.device(&description);
                 emulator.seed(schedule);
                 emulator.checks(checks);
             }
         };
-        let mut settings = Vec::new();
+        let usual = DeviceDescription::default();
         let own = seed as u32 % SCHEDULES;
-        for schedule in (0..SCHEDULES).filter(|schedule| own == 0 || *schedule == own) {
-            settings
-                .push(Setting::of(plain[0].clone()).prepared(format!("schedule {schedule}"), prepare(schedule, false)));
+        let schedules =
+            (0..SCHEDULES).filter(|schedule| own == 0 || *schedule == own).map(|schedule| (&plain[0], schedule));
+        let in_schedule = |(device, schedule): (&Device, u32)| {
+            Setting::of(device.clone()).prepared(format!("schedule {schedule}"), prepare(schedule, false, usual))
+        };
+        let mut settings: Vec<_> = schedules.chain(plain[1..].iter().zip([own, own + 1])).map(in_schedule).collect();
+        let mut under_checks = vec![(checked[0].clone(), usual)];
+        // What problems are made of goes by seeds in dozens: each kind gets every turn.
+        let turn = seed + seed / 12;
+        if let which @ 1..=2 = turn as usize % 4 {
+            under_checks.push((checked[which].clone(), usual));
         }
-        for (device, schedule) in plain[1..].iter().zip([own, own + 1]) {
-            settings
-                .push(Setting::of(device.clone()).prepared(format!("schedule {schedule}"), prepare(schedule, false)));
+        if turn % 8 == 5 {
+            under_checks.push((oldest, OLDEST));
         }
-        settings.push(Setting::of(checked).prepared("under checks".to_owned(), prepare(seed as u32, true)));
+        settings.extend(under_checks.into_iter().map(|(device, description)| {
+            Setting::of(device).prepared("under checks".to_owned(), prepare(seed as u32, true, description))
+        }));
         settings
     }
 
