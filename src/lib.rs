@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod muscle;
 pub mod nn;
 pub mod ops;
+pub mod profile;
 pub mod selftest;
 pub mod tensor;
 pub mod train;

@@ -1,19 +1,12 @@
-//! `sarcomere bench`: how long whole networks and the simulator take on a device.
+//! `sarcomere bench`: how long whole networks and the simulator take on a device, and where the time goes.
 
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use sarcomere::detector::{Detector, DetectorConfig};
-use sarcomere::device::Device;
-use sarcomere::graph::{Executor, Graph, Value};
-use sarcomere::muscle::{Noise, Simulator, SimulatorConfig, Split, standardise};
-use sarcomere::nn;
-use sarcomere::ops::problem::Numbers;
-use sarcomere::tensor::{DType, Tensor, TensorType};
-use sarcomere::train::{DetectorRun, DetectorTask, Task, TwitchRun, TwitchTask};
-use sarcomere::twitch::{TwitchConfig, TwitchEstimator};
-use sarcomere::{Error, Result};
-use serde_json::json;
+use sarcomere::Error;
+use sarcomere::profile::networks::{CASES, Timed};
+use sarcomere::profile::{KernelTime, kernel_times};
+use serde_json::{Value as Json, json};
 
 use super::console::print;
 use super::{Common, Outcome};
@@ -30,101 +23,17 @@ pub struct Arguments {
     /// And at least as often
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
+    /// And tell the N kernels that take longest, from runs in which each step is timed
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    kernels: usize,
     #[command(flatten)]
     common: Common,
 }
 
-/// MUs of the recording that inference is timed on.
-const UNITS: i32 = 20;
 /// Runs before times are taken: plans are captured, caches and threads are warm after these.
 const WARM_UP: usize = 3;
-
-/// One thing to time.
-type Make = fn(&Device) -> Result<Box<dyn FnMut() -> Result<()>>>;
-
-const CASES: [(&str, Make); 8] = [
-    ("detector_lite_b1", |device| inference(device, Detector::graph(&DetectorConfig::lite()).map(|(g, _, t)| (g, t))?)),
-    ("detector_paper_b1", |device| {
-        inference(device, Detector::graph(&DetectorConfig::paper()).map(|(g, _, t)| (g, t))?)
-    }),
-    ("twitch_lite_b1", |device| {
-        inference(device, TwitchEstimator::graph(&TwitchConfig::lite()).map(|(g, _, t)| (g, t))?)
-    }),
-    ("twitch_paper_b1", |device| {
-        inference(device, TwitchEstimator::graph(&TwitchConfig::paper()).map(|(g, _, t)| (g, t))?)
-    }),
-    ("simulate_paper_b8", |device| simulation(device, "paper")),
-    ("simulate_hard_b8", |device| simulation(device, "hard")),
-    ("train_detector_lite_b8", |device| training(DetectorTask::new(device, DetectorRun::lite(1000))?)),
-    ("train_twitch_lite_b4", |device| {
-        training(TwitchTask::new(device, TwitchRun { detected_share: 0.0, ..TwitchRun::lite(1000) }, None)?)
-    }),
-];
-
-/// A graph on a simulated recording of `UNITS` MUs (crops: random numbers), with random weights; uploads of the inputs and the
-/// reading of the first target are part of a run.
-fn inference(device: &Device, (graph, targets): (Graph, Vec<Value>)) -> Result<Box<dyn FnMut() -> Result<()>>> {
-    let names: Vec<String> = graph.variables().iter().map(|(name, _)| (*name).to_owned()).collect();
-    let inputs: Vec<(Value, Tensor)> = graph
-        .inputs()
-        .into_iter()
-        .map(|(name, value)| Ok((value, input(name, graph.ty(value))?)))
-        .collect::<Result<_>>()?;
-    let mut executor = Executor::new(device, graph.into(), &targets)?;
-    nn::initialise(&mut executor, &names, 1)?;
-    Ok(Box::new(move || {
-        let feeds: Vec<(Value, &Tensor)> = inputs.iter().map(|(value, tensor)| (*value, tensor)).collect();
-        executor.run(&feeds)?;
-        executor.output(targets[0]).map(drop)
-    }))
-}
-
-/// Recordings with masks, signals and boxes, which stay on the device: eight new ones a run, at 20 dB.
-fn simulation(device: &Device, preset: &str) -> Result<Box<dyn FnMut() -> Result<()>>> {
-    const BATCH: i32 = 8;
-    let config = SimulatorConfig::from_name(preset)?.with_noise(Noise::Snr { db: 20.0 });
-    let mut graph = Graph::new();
-    let indices = graph.input("indices", TensorType::i32([BATCH as usize]))?;
-    let made = graph.simulate(&config, (Split::Train, 1), indices, None, config.units.max as usize)?;
-    let targets = [made.velocity, made.masks, made.signals, made.boxes, made.counts];
-    let mut executor = Executor::new(device, graph.into(), &targets)?;
-    let mut first = 0;
-    Ok(Box::new(move || {
-        executor.feed_values(indices, &(first..first + BATCH).collect::<Vec<_>>())?;
-        executor.run_fed()?;
-        first += BATCH;
-        executor.values::<i32>(made.counts).map(drop)
-    }))
-}
-
-/// What an input of that name holds.
-fn input(name: &str, ty: &TensorType) -> Result<Tensor> {
-    let config = SimulatorConfig::paper().with_units(UNITS as u32);
-    let simulated = Simulator::new(config)?.simulate(Split::Test, 0, 1);
-    match (name, ty.dtype) {
-        ("recordings", _) => {
-            let mut recording = simulated.velocity;
-            standardise(&mut recording);
-            Tensor::new(ty.shape.clone(), &recording)
-        }
-        ("masks", _) => {
-            let mut masks: Vec<f32> = simulated.truth.masks().into_iter().map(f32::from).collect();
-            masks.resize(ty.len(), 0.0);
-            Tensor::new(ty.shape.clone(), &masks)
-        }
-        (_, DType::I32) => Tensor::new(ty.shape.clone(), &vec![UNITS; ty.len()]),
-        _ => Ok(Numbers::new(1).tensor(ty.shape.dims())),
-    }
-}
-
-/// Steps, the simulation of their recordings included.
-fn training<T: Task + 'static>(mut task: T) -> Result<Box<dyn FnMut() -> Result<()>>> {
-    let mut step = 0;
-    Ok(Box::new(move || {
-        step += 1;
-        task.step(step - 1).map(drop)
-    }))
-}
+/// Runs that the kernels' times are means of.
+const PROFILED: u32 = 5;
 
 /// Times every case.
 pub fn run(arguments: &Arguments) -> Outcome {
@@ -133,9 +42,9 @@ pub fn run(arguments: &Arguments) -> Outcome {
             Error::value("--seconds", format!("expected more than 0, at most 600, got {}", arguments.seconds)).into()
         );
     }
-    let cases: Vec<_> = CASES.iter().filter(|(name, _)| name.contains(&arguments.filter)).collect();
+    let cases: Vec<_> = CASES.iter().filter(|case| case.name.contains(&arguments.filter)).collect();
     if cases.is_empty() {
-        let names: Vec<&str> = CASES.iter().map(|(name, _)| *name).collect();
+        let names: Vec<&str> = CASES.iter().map(|case| case.name).collect();
         return Err(
             Error::value("--filter", format!("no case has it in its name; there are {}", names.join(", "))).into()
         );
@@ -144,35 +53,78 @@ pub fn run(arguments: &Arguments) -> Outcome {
     let json = arguments.common.json;
     if !json {
         print(&format!(
-            "device  {}\n\n{:<24} {:>10} {:>10} {:>10} {:>6}",
+            "device  {}\n\n{:<24} {:>10} {:>10} {:>10} {:>6} {:>10}",
             device.describe(),
             "case",
             "median ms",
             "fastest",
             "slowest",
-            "runs"
+            "runs",
+            "items/s"
         ));
     }
     let mut rows = Vec::new();
-    for (name, make) in cases {
-        let mut run = make(&device)?;
-        (0..WARM_UP).try_for_each(|_| run())?;
+    for case in cases {
+        let mut timed = case.prepare(&device)?;
+        (0..WARM_UP).try_for_each(|_| timed.run())?;
         let mut times: Vec<f64> = Vec::new();
         let begin = Instant::now();
         while times.len() < arguments.runs as usize || begin.elapsed() < Duration::from_secs_f64(arguments.seconds) {
             let start = Instant::now();
-            run()?;
+            timed.run()?;
             times.push(start.elapsed().as_secs_f64() * 1e3);
         }
         times.sort_by(f64::total_cmp);
-        let (median, fastest, slowest) = (times[times.len() / 2], times[0], times[times.len() - 1]);
+        let (name, median, fastest, slowest) = (case.name, times[times.len() / 2], times[0], times[times.len() - 1]);
+        let kernels = kernels(&mut *timed, arguments.kernels)?;
         if !json {
-            print(&format!("{name:<24} {median:>10.3} {fastest:>10.3} {slowest:>10.3} {:>6}", times.len()));
+            let rate = case.items as f64 / median * 1e3;
+            print(&format!(
+                "{name:<24} {median:>10.3} {fastest:>10.3} {slowest:>10.3} {:>6} {rate:>10.1}",
+                times.len()
+            ));
+            kernels.iter().for_each(|kernel| print(&row(kernel)));
         }
-        rows.push(json!({"case": name, "median_ms": median, "fastest_ms": fastest, "slowest_ms": slowest, "runs": times.len()}));
+        rows.push(json!({
+            "case": name, "median_ms": median, "fastest_ms": fastest, "slowest_ms": slowest, "runs": times.len(),
+            "items": case.items, "peak_bytes": timed.executor().plan().peak_bytes(),
+            "kernels": kernels.iter().map(as_json).collect::<Vec<_>>(),
+        }));
     }
     if json {
         print(&json!({"device": device.describe(), "cases": rows}).to_string());
     }
     Ok(())
+}
+
+/// The kernels that take longest.
+fn kernels(timed: &mut dyn Timed, most: usize) -> sarcomere::Result<Vec<KernelTime>> {
+    if most == 0 {
+        return Ok(Vec::new());
+    }
+    timed.executor().start_profile();
+    (0..PROFILED).try_for_each(|_| timed.run())?;
+    let mut times = kernel_times(timed.executor(), PROFILED);
+    times.truncate(most);
+    Ok(times)
+}
+
+fn row(kernel: &KernelTime) -> String {
+    let KernelTime { kernels, nodes, time, cost, longest } = kernel;
+    let (seconds, (longest, at_most)) = (time.as_secs_f64(), longest);
+    format!(
+        "{:>15.3} ms {:>8.0} GFLOP/s {:>6.0} GB/s  {nodes:>3} x {kernels}; longest {:.3} ms: {longest}",
+        seconds * 1e3,
+        cost.flops as f64 / seconds / 1e9,
+        cost.bytes as f64 / seconds / 1e9,
+        at_most.as_secs_f64() * 1e3
+    )
+}
+
+fn as_json(kernel: &KernelTime) -> Json {
+    let KernelTime { kernels, nodes, time, cost, longest } = kernel;
+    json!({
+        "kernels": kernels, "nodes": nodes, "ms": time.as_secs_f64() * 1e3, "flops": cost.flops, "bytes": cost.bytes,
+        "longest": longest.0, "longest_ms": longest.1.as_secs_f64() * 1e3,
+    })
 }

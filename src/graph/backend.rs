@@ -1,6 +1,7 @@
 //! What an executor needs of a device: memory for values, and a way to run steps.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::{Graph, Place, Plan, Step};
 use crate::Result;
@@ -39,6 +40,16 @@ pub(super) trait Backend: Send {
     /// Runs all steps; a device may still be at work when this returns.
     fn run(&mut self, graph: &Graph, plan: &Plan) -> Result<()> {
         plan.steps.iter().try_for_each(|step| self.run_step(graph, plan, step))
+    }
+
+    /// As [`Backend::run`], to its end; adds what each step took to `times`.
+    fn run_timed(&mut self, graph: &Graph, plan: &Plan, times: &mut [Duration]) -> Result<()> {
+        for (step, time) in plan.steps.iter().zip(times) {
+            let begin = Instant::now();
+            self.run_step(graph, plan, step)?;
+            *time += begin.elapsed();
+        }
+        Ok(())
     }
 
     /// The device.

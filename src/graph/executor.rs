@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::backend::{self, Backend};
 use super::{Graph, Place, Plan, Source, Value};
@@ -175,26 +175,20 @@ impl Executor {
         if self.stale {
             self.prepare()?;
         }
-        if self.profile.is_none() && !self.check_finite {
-            self.backend.run(&self.graph, &self.plan)?;
-        } else {
-            self.run_watched()?;
+        match &mut self.profile {
+            _ if self.check_finite => self.run_watched()?,
+            Some(times) => self.backend.run_timed(&self.graph, &self.plan, times)?,
+            None => self.backend.run(&self.graph, &self.plan)?,
         }
         self.fed.values_mut().for_each(|fed| *fed = false);
         Ok(())
     }
 
-    /// Runs step by step, looking at each.
+    /// Runs step by step, looking at what each has made.
     fn run_watched(&mut self) -> Result<()> {
-        for (index, step) in self.plan.steps.iter().enumerate() {
-            let begin = Instant::now();
+        for step in &self.plan.steps {
             self.backend.run_step(&self.graph, &self.plan, step)?;
-            if let Some(profile) = &mut self.profile {
-                profile[index] += begin.elapsed();
-            }
-            if self.check_finite {
-                self.find_not_finite(step.node)?;
-            }
+            self.find_not_finite(step.node)?;
         }
         Ok(())
     }
@@ -250,7 +244,8 @@ impl Executor {
         self.plan.place(value).ok_or_else(|| Error::graph(format!("{} is not in the plan", self.describe(value))))
     }
 
-    /// Starts (or restarts) counting the time of every step.
+    /// Starts (or restarts) counting the time of every step: on a GPU from the end of the step before to its own, its launches
+    /// put on the stream one by one. Runs that are watched for values which are not finite are not counted.
     pub fn start_profile(&mut self) {
         self.profile = Some(vec![Duration::ZERO; self.plan.steps.len()]);
     }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use cudarc::driver::CudaGraph;
 
@@ -215,6 +216,23 @@ impl Backend for CudaBackend {
             // Nothing to run.
             None => Ok(()),
         }
+    }
+
+    fn run_timed(&mut self, graph: &Graph, plan: &Plan, times: &mut [Duration]) -> Result<()> {
+        if self.cuda.guard_bytes() > 0 {
+            return self.run(graph, plan);
+        }
+        self.forget_mirrors();
+        let mut marks = vec![self.cuda.mark()?];
+        for step in &plan.steps {
+            self.enqueue(step)?;
+            marks.push(self.cuda.mark()?);
+        }
+        self.cuda.synchronize()?;
+        for (pair, time) in marks.windows(2).zip(times) {
+            *time += self.cuda.between(&pair[0], &pair[1])?;
+        }
+        Ok(())
     }
 
     fn device(&self) -> Device {

@@ -134,9 +134,16 @@ fn the_demo_finds_the_same_units() {
 #[test]
 fn the_bench_times_a_network() {
     let Some(emulator) = emulator() else { return };
-    let arguments =
-        ["bench", "--device", "cuda", "--filter", "twitch_lite_b1", "--runs", "1", "--seconds", "0.001", "--json"];
+    let arguments = "bench --device cuda --filter twitch_lite_b1 --runs 1 --seconds 0.001 --kernels 3 --json";
+    let arguments: Vec<&str> = arguments.split(' ').collect();
     let printed = printed(program(emulator, &folder("bench"), &arguments));
     let told: serde_json::Value = serde_json::from_str(&printed).expect("one JSON object");
     assert!(told["cases"][0]["median_ms"].as_f64().is_some_and(|time| time > 0.0), "{printed}");
+    let kernels = told["cases"][0]["kernels"].as_array().expect("kernels");
+    let times: Vec<f64> = kernels.iter().filter_map(|kernel| kernel["ms"].as_f64()).collect();
+    assert!(times.len() == 3 && times.is_sorted_by(|a, b| a >= b) && times[0] > 0.0, "{printed}");
+    assert!(
+        kernels.iter().all(|kernel| kernel["kernels"].as_str().is_some_and(|name| name.contains("_f"))),
+        "{printed}"
+    );
 }

@@ -4,8 +4,9 @@ use std::collections::{HashMap, VecDeque};
 use std::ffi::CString;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
-use cudarc::driver::{CudaContext, CudaGraph, CudaStream, DriverError, result, sys};
+use cudarc::driver::{CudaContext, CudaEvent, CudaGraph, CudaStream, DriverError, result, sys};
 
 use super::{Architecture, Bundle, Compiler, Cubin, KernelCache, Module, Precision, Sources, Target, probe};
 use crate::{DeviceFault, Error, Result};
@@ -169,6 +170,21 @@ impl Cuda {
         // SAFETY: the stream is ours.
         let done = unsafe { result::stream::synchronize(self.stream()) };
         done.map_err(|error| self.failed("waiting for the device", error))
+    }
+
+    /// A point of the stream whose time can be asked for.
+    pub(crate) fn mark(&self) -> Result<CudaEvent> {
+        self.usable()?;
+        let event = self.context.new_event(Some(sys::CUevent_flags::CU_EVENT_DEFAULT));
+        let event = event.map_err(|error| self.failed("making an event", error))?;
+        event.record(&self.stream).map_err(|error| self.failed("recording an event", error))?;
+        Ok(event)
+    }
+
+    /// Time from one mark to a later one; waits for it.
+    pub(crate) fn between(&self, first: &CudaEvent, second: &CudaEvent) -> Result<Duration> {
+        let ms = first.elapsed_ms(second).map_err(|error| self.failed("asking for a time", error))?;
+        Ok(Duration::from_secs_f64(f64::from(ms.max(0.0)) / 1e3))
     }
 
     /// Sets device memory, in stream order.
