@@ -39,91 +39,121 @@ struct Correlation {
 };
 static_assert(sizeof(Correlation) == 264, "as on the host");
 
+// Element types in memory; the weights are floats.
+#ifndef SOURCE
+#define SOURCE float
+#endif
+#ifndef RESULT
+#define RESULT float
+#endif
+
+// What a step's elements from k on have in common: the tap, as far as it moves a window, and the channel.
+struct Step {
+    Place moved;  // far outside if there is no such k
+    int channel;
+    int pixels;  // of the source, from the window's first
+};
+
 // The windows' matrix: rows are pixels of the result, k is (tap, channel).
+template <class E>
 struct Windows {
+    using Element = E;
     static constexpr bool ALONG_DEPTH = true;
-    const float* __restrict__ source;
+    const E* __restrict__ source;
     const Correlation& shape;
     Rows valid;
-    long long map[SLOTS<TILE_ROWS>];
+    long long first[SLOTS<TILE_ROWS>];  // pixel of the source at which the window begins; it need not exist
     Place window[SLOTS<TILE_ROWS>];
+    Step steps[Format::QUADS];
 
-    __device__ __forceinline__ Windows(const float* source, const Correlation& shape, Rows valid)
+    __device__ __forceinline__ Windows(const E* source, const Correlation& shape, Rows valid)
         : source(source), shape(shape), valid(valid) {}
 
     __device__ __forceinline__ void start(int slot, int row) {
         // A window far outside reads nothing.
         window[slot] = {-(1 << 30), 0, 0};
-        map[slot] = 0;
+        first[slot] = 0;
         if (row >= shape.rows) return;
         int n = row;
         const Place at = place_of_result(shape.axes, n);
         if (!valid.valid(n)) return;
-        window[slot] = window_start(shape.axes, at);
-        map[slot] = static_cast<long long>(n) * shape.source_pixels;
+        const Place begin = window_start(shape.axes, at);
+        window[slot] = begin;
+        first[slot] = static_cast<long long>(n) * shape.source_pixels + pixels_of(shape.axes, begin);
     }
 
     __device__ __forceinline__ bool skips(int, int) const { return false; }
 
-    __device__ __forceinline__ const float* element(int slot, int k, int inside) const {
-        if (inside <= 0) return nullptr;
-        int channel = k;
-        const int tap = shape.channels.divide(channel);
-        const int pixel = source_pixel(shape.axes, window[slot], place_of_tap(shape.axes, tap));
-        return pixel < 0 ? nullptr : source + (map[slot] + pixel) * shape.channels.value + channel;
+    __device__ __forceinline__ Step step_at(int k) const {
+        Step result;
+        result.channel = k;
+        const Place tap = place_of_tap(shape.axes, shape.channels.divide(result.channel));
+        result.moved = {tap.t * shape.axes[0].distance, tap.y * shape.axes[1].distance, tap.x * shape.axes[2].distance};
+        result.pixels = pixels_of(shape.axes, result.moved);
+        if (k >= shape.depth) result.moved.t = -(1 << 30);
+        return result;
     }
 
-    __device__ __forceinline__ float4 four(int slot, int, int k) const {
-        const int inside = shape.depth - k;
+    __device__ __forceinline__ void step(int quad, int k) {
+        // Without a common tap each element finds its own.
+        if (shape.source_aligned) steps[quad] = step_at(k);
+    }
+
+    __device__ __forceinline__ const E* element(int slot, const Step& step) const {
+        const Place& at = window[slot];
+        const bool inside = exists(shape.axes, {at.t + step.moved.t, at.y + step.moved.y, at.x + step.moved.x});
+        return inside ? source + (first[slot] + step.pixels) * shape.channels.value + step.channel : nullptr;
+    }
+
+    __device__ __forceinline__ Quad<E> four(int slot, int quad, int, int k) const {
         if (shape.source_aligned) {
-            const float* from = element(slot, k, inside);
-            return from == nullptr ? make_float4(0.0f, 0.0f, 0.0f, 0.0f) : load4(from);
+            const E* from = element(slot, steps[quad]);
+            return from == nullptr ? zero_quad<E>() : load_quad(from);
         }
-        float values[4];
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            const float* from = element(slot, k + i, inside - i);
-            values[i] = from == nullptr ? 0.0f : *from;
-        }
-        return make_float4(values[0], values[1], values[2], values[3]);
+        return quad_of<E>([&](int i) { return element(slot, step_at(k + i)); });
     }
 };
 
 // Weights for dgrad: rows are Cin, k is (tap of the window, Cout). w[tap, row, cout].
 struct TransposedWeights {
+    using Element = float;
     static constexpr bool ALONG_DEPTH = true;
     const float* __restrict__ weights;
     const Correlation& shape;
+    const float* steps[Format::QUADS];  // row 0 at k
+
+    __device__ __forceinline__ TransposedWeights(const float* weights, const Correlation& shape)
+        : weights(weights), shape(shape) {}
 
     __device__ __forceinline__ void start(int, int) {}
 
-    __device__ __forceinline__ const float* element(int row, int k) const {
+    __device__ __forceinline__ const float* first_row(int k) const {
         int channel = k;
         const Place tap = place_of_tap(shape.axes, shape.channels.divide(channel));
         const int t = shape.axes[0].first_tap + tap.t * shape.axes[0].tap_step;
         const int y = shape.axes[1].first_tap + tap.y * shape.axes[1].tap_step;
         const int x = shape.axes[2].first_tap + tap.x * shape.axes[2].tap_step;
         const int entry = (t * shape.axes[1].kernel + y) * shape.axes[2].kernel + x;
-        return weights + (static_cast<long long>(entry) * shape.columns + row) * shape.channels.value + channel;
+        return weights + static_cast<long long>(entry) * shape.columns * shape.channels.value + channel;
     }
 
-    __device__ __forceinline__ float4 four(int, int row, int k) const {
+    __device__ __forceinline__ void step(int quad, int k) {
+        if (shape.source_aligned) steps[quad] = first_row(k);
+    }
+
+    __device__ __forceinline__ float4 four(int, int quad, int row, int k) const {
         const int inside = row < shape.columns ? shape.depth - k : 0;
-        if (shape.source_aligned) {
-            return inside > 0 ? load4(element(row, k)) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-        }
-        float values[4];
-#pragma unroll
-        for (int i = 0; i < 4; ++i) values[i] = i < inside ? *element(row, k + i) : 0.0f;
-        return make_float4(values[0], values[1], values[2], values[3]);
+        const long long skipped = static_cast<long long>(row) * shape.channels.value;
+        if (shape.source_aligned) return inside > 0 ? load4(steps[quad] + skipped) : zero_quad<float>();
+        return quad_of<float>([&](int i) { return i < inside ? first_row(k + i) + skipped : nullptr; });
     }
 };
 
 // Bias, residual, ReLU, and zeros where a row is not valid.
 struct Finish {
     const float* __restrict__ bias;
-    const float* __restrict__ residual;
-    float* result;
+    const RESULT* __restrict__ residual;
+    RESULT* result;
     Rows valid;
 
     // `values` are sums of GEMM row `row` from column `column` on.
@@ -145,7 +175,7 @@ struct Finish {
         for (int i = 0; i < WIDTH; ++i) {
             float value = values[i];
             if (bias != nullptr && i < inside) value += bias[column + i];
-            if (residual != nullptr && i < inside) value += residual[first + i];
+            if (residual != nullptr && i < inside) value += load_element(residual + first + i);
             if (shape.relu && value < 0.0f) value = 0.0f;
             finished[i] = is_valid ? value : 0.0f;
         }
@@ -155,7 +185,7 @@ struct Finish {
 
 // The tile of this block. `partial`: where sums go if there are several parts.
 template <class Weights>
-__device__ __forceinline__ void correlate(const float* source, Weights weights, const Finish& finish, float* partial,
+__device__ __forceinline__ void correlate(const SOURCE* source, Weights weights, const Finish& finish, float* partial,
                                           const Correlation& shape) {
     const int row = blockIdx.x / shape.column_tiles * TILE_ROWS;
     const int column = blockIdx.x % shape.column_tiles * TILE_COLUMNS;
@@ -167,7 +197,7 @@ __device__ __forceinline__ void correlate(const float* source, Weights weights, 
     if (finish.valid.any_valid(first_map, last_map)) {
         const int first = blockIdx.y * shape.steps;
         const int last = min(first + shape.steps, (shape.depth + STEP_DEPTH - 1) / STEP_DEPTH);
-        Windows windows(source, shape, finish.valid);
+        Windows<SOURCE> windows(source, shape, finish.valid);
         accumulate(sums, windows, weights, row, column, first, last);
     }
     sums.each([&](int i, int j, const auto& values) {
@@ -183,24 +213,24 @@ __device__ __forceinline__ void correlate(const float* source, Weights weights, 
     });
 }
 
-TILE_KERNEL JOINED(conv_fprop)(const float* x, const float* w, const float* bias, const float* residual,
-                               const int* counts, float* y, float* partial, Correlation shape) {
+TILE_KERNEL JOINED(conv_fprop)(const SOURCE* x, const float* w, const float* bias, const RESULT* residual,
+                               const int* counts, RESULT* y, float* partial, Correlation shape) {
     const Finish finish{bias, residual, y, {counts, shape.group}};
-    const Matrix<false> weights{w, shape.columns, shape.depth, shape.columns, shape.weights_aligned != 0};
+    const Matrix<float, false> weights{w, shape.columns, shape.depth, shape.columns, shape.weights_aligned != 0};
     correlate(x, weights, finish, partial, shape);
 }
 
-TILE_KERNEL JOINED(conv_dgrad)(const float* dy, const float* w, const float* bias, const float* residual,
-                               const int* counts, float* dx, float* partial, Correlation shape) {
+TILE_KERNEL JOINED(conv_dgrad)(const SOURCE* dy, const float* w, const float* bias, const RESULT* residual,
+                               const int* counts, RESULT* dx, float* partial, Correlation shape) {
     const Finish finish{bias, residual, dx, {counts, shape.group}};
-    const TransposedWeights weights{w, shape};
+    const TransposedWeights weights(w, shape);
     correlate(dy, weights, finish, partial, shape);
 }
 
 // Adds the parts of every sum in their order, then finishes: one thread an element, steps by the whole grid.
 KERNEL(256, 2)
-conv_finish_f32(const float* __restrict__ partial, const float* bias, const float* residual, const int* counts,
-                float* result, Correlation shape) {
+conv_finish_f32(const float* __restrict__ partial, const float* bias, const RESULT* residual, const int* counts,
+                RESULT* result, Correlation shape) {
     const Finish finish{bias, residual, result, {counts, shape.group}};
     const long long elements = static_cast<long long>(shape.rows) * shape.columns;
     for (long long i = global_thread(); i < elements; i += global_threads()) {

@@ -31,71 +31,93 @@ struct WeightSums {
 };
 static_assert(sizeof(WeightSums) == 272, "as on the host");
 
+// Element types in memory; the gradient is float.
+#ifndef SOURCE
+#define SOURCE float
+#endif
+#ifndef UPSTREAM
+#define UPSTREAM float
+#endif
+
 // x as windows see it: rows are (tap, channel), k is the pixel of dy.
+template <class E>
 struct Seen {
+    using Element = E;
     static constexpr bool ALONG_DEPTH = false;
-    const float* __restrict__ x;
+    const E* __restrict__ x;
     const WeightSums& shape;
     Rows valid;
+    // What a row adds to a window's first pixel: steps along the axes, pixels, channel.
+    struct Row {
+        Place moved;
+        int pixels, channel;
+    } rows[SLOTS<TILE_ROWS>];
 
-    __device__ __forceinline__ void start(int, int) {}
+    __device__ __forceinline__ Seen(const E* x, const WeightSums& shape, Rows valid)
+        : x(x), shape(shape), valid(valid) {}
+
+    __device__ __forceinline__ Row row_at(int row) const {
+        Row result;
+        result.channel = row;
+        const Place tap = place_of_tap(shape.axes, shape.channels.divide(result.channel));
+        result.moved = {tap.t * shape.axes[0].distance, tap.y * shape.axes[1].distance, tap.x * shape.axes[2].distance};
+        result.pixels = pixels_of(shape.axes, result.moved);
+        return result;
+    }
+
+    __device__ __forceinline__ void start(int slot, int row) { rows[slot] = row_at(row); }
 
     __device__ __forceinline__ bool skips(int k, int depth) const {
+        if (valid.counts == nullptr) return false;
         const int last = min(k + depth, shape.depth) - 1;
         return !valid.any_valid(shape.pixels.quotient(k), shape.pixels.quotient(last));
     }
 
-    __device__ __forceinline__ const float* element(int row, Place window, long long map) const {
-        int channel = row;
-        const int tap = shape.channels.divide(channel);
-        const int pixel = source_pixel(shape.axes, window, place_of_tap(shape.axes, tap));
-        return pixel < 0 ? nullptr : x + (map + pixel) * shape.channels.value + channel;
-    }
-
-    __device__ __forceinline__ float4 four(int, int row, int k) const {
-        float values[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+    __device__ __forceinline__ Quad<E> four(int slot, int, int row, int k) const {
         const int inside = k < shape.depth ? shape.rows - row : 0;
-        if (inside <= 0) return make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        if (inside <= 0) return zero_quad<E>();
         int n = k;
         const Place window = window_start(shape.axes, place_of_result(shape.axes, n));
-        const long long map = static_cast<long long>(n) * shape.x_pixels;
-        if (!valid.valid(n)) return make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        const long long first = static_cast<long long>(n) * shape.x_pixels + pixels_of(shape.axes, window);
+        if (!valid.valid(n)) return zero_quad<E>();
+        const auto element = [&](const Row& row) -> const E* {
+            const Place at = {window.t + row.moved.t, window.y + row.moved.y, window.x + row.moved.x};
+            return exists(shape.axes, at) ? x + (first + row.pixels) * shape.channels.value + row.channel : nullptr;
+        };
         if (shape.x_aligned) {
-            const float* from = element(row, window, map);
-            return from == nullptr ? make_float4(0.0f, 0.0f, 0.0f, 0.0f) : load4(from);
+            const E* from = element(rows[slot]);
+            return from == nullptr ? zero_quad<E>() : load_quad(from);
         }
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            const float* from = i < inside ? element(row + i, window, map) : nullptr;
-            if (from != nullptr) values[i] = *from;
-        }
-        return make_float4(values[0], values[1], values[2], values[3]);
+        return quad_of<E>([&](int i) { return i < inside ? element(row_at(row + i)) : nullptr; });
     }
 };
 
 // dy: rows are channels, k is the pixel. What is not valid may be anything, even NaN, and counts as zero.
+template <class E>
 struct Upstream {
+    using Element = E;
     static constexpr bool ALONG_DEPTH = false;
-    Matrix<false> dy;
+    Matrix<E, false> dy;
     const WeightSums& shape;
     Rows valid;
 
     __device__ __forceinline__ void start(int, int) {}
 
-    __device__ __forceinline__ float4 four(int slot, int row, int k) const {
-        if (k < shape.depth && !valid.valid(shape.pixels.quotient(k))) return make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-        return dy.four(slot, row, k);
+    __device__ __forceinline__ Quad<E> four(int slot, int quad, int row, int k) const {
+        const bool counted = valid.counts != nullptr && k < shape.depth;
+        if (counted && !valid.valid(shape.pixels.quotient(k))) return zero_quad<E>();
+        return dy.four(slot, quad, row, k);
     }
 };
 
-TILE_KERNEL JOINED(conv_wgrad)(const float* x, const float* dy, const int* counts, float* dw, WeightSums shape) {
+TILE_KERNEL JOINED(conv_wgrad)(const SOURCE* x, const UPSTREAM* dy, const int* counts, float* dw, WeightSums shape) {
     const int row = blockIdx.x / shape.column_tiles * TILE_ROWS;
     const int column = blockIdx.x % shape.column_tiles * TILE_COLUMNS;
     const int first = blockIdx.y * shape.steps;
     const int last = min(first + shape.steps, (shape.depth + STEP_DEPTH - 1) / STEP_DEPTH);
     const Rows valid{counts, shape.group};
-    Seen seen{x, shape, valid};
-    Upstream upstream{{dy, shape.columns, shape.depth, shape.columns, shape.dy_aligned != 0}, shape, valid};
+    Seen<SOURCE> seen(x, shape, valid);
+    Upstream<UPSTREAM> upstream{{dy, shape.columns, shape.depth, shape.columns, shape.dy_aligned != 0}, shape, valid};
     TileSums sums;
     accumulate(sums, seen, upstream, row, column, first, last);
 

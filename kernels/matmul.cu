@@ -33,9 +33,9 @@ __device__ __forceinline__ void product(const float* a, const float* b, float* c
     const int first = blockIdx.y * shape.steps;
     const int last = min(first + shape.steps, static_cast<int>(ceil_div(shape.k, STEP_DEPTH)));
 
-    Matrix<!TRANSPOSE_A> left{a + batch * shape.m * shape.k, shape.m, shape.k, TRANSPOSE_A ? shape.m : shape.k,
+    Matrix<float, !TRANSPOSE_A> left{a + batch * shape.m * shape.k, shape.m, shape.k, TRANSPOSE_A ? shape.m : shape.k,
                               shape.a_aligned != 0};
-    Matrix<TRANSPOSE_B> right{b + batch * shape.k * shape.n, shape.n, shape.k, TRANSPOSE_B ? shape.k : shape.n,
+    Matrix<float, TRANSPOSE_B> right{b + batch * shape.k * shape.n, shape.n, shape.k, TRANSPOSE_B ? shape.k : shape.n,
                               shape.b_aligned != 0};
     TileSums sums;
     accumulate(sums, left, right, row, column, first, last);

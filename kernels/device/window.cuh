@@ -49,14 +49,15 @@ __device__ __forceinline__ Place window_start(const Axis (&axes)[3], Place at) {
             at.x * axes[2].stride + axes[2].offset};
 }
 
-// Index of the pixel of the source that tap `tap` of a window reads, or -1 if there is none.
-__device__ __forceinline__ int source_pixel(const Axis (&axes)[3], Place start, Place tap) {
-    const int t = start.t + tap.t * axes[0].distance;
-    const int y = start.y + tap.y * axes[1].distance;
-    const int x = start.x + tap.x * axes[2].distance;
+// Whether a place of the source exists.
+__device__ __forceinline__ bool exists(const Axis (&axes)[3], Place at) {
     // Compared as unsigned, what is negative is too large.
-    const bool inside = static_cast<unsigned>(t) < static_cast<unsigned>(axes[0].source) &&
-                        static_cast<unsigned>(y) < static_cast<unsigned>(axes[1].source) &&
-                        static_cast<unsigned>(x) < static_cast<unsigned>(axes[2].source);
-    return inside ? (t * axes[1].source + y) * axes[2].source + x : -1;
+    return static_cast<unsigned>(at.t) < static_cast<unsigned>(axes[0].source) &&
+           static_cast<unsigned>(at.y) < static_cast<unsigned>(axes[1].source) &&
+           static_cast<unsigned>(at.x) < static_cast<unsigned>(axes[2].source);
+}
+
+// Pixels of the source from its first to a place, or by which a step along the axes moves.
+__device__ __forceinline__ int pixels_of(const Axis (&axes)[3], Place at) {
+    return (at.t * axes[1].source + at.y) * axes[2].source + at.x;
 }

@@ -61,7 +61,7 @@ fn no_op_of_the_networks_is_left_out() -> Result<()> {
 
 /// Launched only where convolutions are larger than the selftest's: those of the networks, which it trains after the problems.
 const LARGE: [&str; 4] =
-    ["conv_dgrad_f32_tile32", "conv_dgrad_tf32_tile32", "conv_dgrad_bf16_tile32", "conv_finish_f32"];
+    ["conv_dgrad_f32_tile128x32", "conv_dgrad_tf32_tile128x32", "conv_dgrad_bf16_tile128x32", "conv_finish_f32"];
 
 /// Every other kernel that the networks launch, in every precision, is launched by some problem that the selftest tries by default.
 #[test]

@@ -16,6 +16,7 @@ pub const SOURCES: &[(&str, &str)] = embedded![
     // Headers that every kernel may include.
     "device/copy.cuh",
     "device/divide.cuh",
+    "device/element.cuh",
     "device/exact.cuh",
     "device/gemm.cuh",
     "device/gru.cuh",

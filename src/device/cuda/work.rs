@@ -61,7 +61,7 @@ pub enum Arg {
 pub struct Launch {
     /// What the kernel is compiled from.
     pub module: Module,
-    /// The kernel's name, as in `conv_fprop_f32_tile64`: the same in dumps, profiles and errors.
+    /// The kernel's name, as in `conv_fprop_f32_tile64x64`: the same in dumps, profiles and errors.
     pub kernel: String,
     /// Number of blocks in x, y and z.
     pub grid: [u32; 3],

@@ -132,6 +132,18 @@ fn backward(op: &str, g: &Geometry, rest: [usize; 3]) -> Result<Axes> {
     Ok(Axes { axes: [axis(0)?, axis(1)?, axis(2)?], results, taps })
 }
 
+/// The same convolution as one of a single tap where a window covers the whole input: a dense layer.
+fn dense(g: &Geometry) -> Geometry {
+    let covers = |i: usize| {
+        g.output[i] == 1 && g.before[i] == 0 && g.kernel[i] == g.input[i] && (g.dilation[i] == 1 || g.kernel[i] == 1)
+    };
+    if !(0..3).all(covers) {
+        return *g;
+    }
+    let one = [1; 3];
+    Geometry { cin: g.taps() * g.cin, input: one, kernel: one, output: one, stride: one, dilation: one, ..*g }
+}
+
 /// What the launches of a correlation share.
 struct Data<'a> {
     op: &'a str,
@@ -209,6 +221,7 @@ pub(super) fn fprop(
     fused: Fused,
     relu: bool,
 ) -> Result<Work> {
+    let g = &dense(g);
     let data = Data {
         op,
         target,
@@ -233,6 +246,7 @@ pub(super) fn dgrad(
     fused: Fused,
     relu: bool,
 ) -> Result<Work> {
+    let g = &dense(g);
     let data = Data {
         op,
         target,
@@ -256,6 +270,7 @@ pub(super) fn dgrad(
 }
 
 pub(super) fn wgrad(op: &str, g: &Geometry, target: &Target, types: &Types<'_>, counts: Option<usize>) -> Result<Work> {
+    let g = &dense(g);
     let (rows, columns, depth) = (g.taps() * g.cin, g.cout, g.n * g.output_pixels());
     let elements = rows * columns;
     let mut work = Work::new();

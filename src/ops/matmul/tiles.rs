@@ -6,8 +6,12 @@ use crate::{Error, Result};
 /// Threads of a block.
 const THREADS: usize = 256;
 
-/// Sums of a tile.
+/// Sums of a tile, and of one where there are many.
 const TILE: usize = 4096;
+const LARGE_TILE: usize = 8192;
+
+/// Large tiles for each multiprocessor that make them worth their while.
+const LARGE_TILES: usize = 2;
 
 /// Blocks to aim for on each multiprocessor.
 const BLOCKS: usize = 4;
@@ -19,8 +23,8 @@ const LEAST_STEPS: usize = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tiles {
     precision: Precision,
-    /// Columns of a tile.
-    width: usize,
+    /// Rows and columns of a tile.
+    size: [usize; 2],
     /// Tiles along the rows.
     pub rows: i32,
     /// Tiles along the columns.
@@ -41,8 +45,11 @@ impl Tiles {
             17..=32 => 32,
             _ => 64,
         };
+        let large = batch * m.div_ceil(LARGE_TILE / width) * n.div_ceil(width);
+        let large = width == 64 && large >= LARGE_TILES * target.multiprocessors as usize;
+        let height = if large { LARGE_TILE } else { TILE } / width;
         let depth = if precision == Precision::Bf16 { 32 } else { 16 };
-        let (rows, columns, steps) = (m.div_ceil(TILE / width), n.div_ceil(width), k.div_ceil(depth));
+        let (rows, columns, steps) = (m.div_ceil(height), n.div_ceil(width), k.div_ceil(depth));
         let blocks = batch * rows * columns;
         let wanted = BLOCKS * target.multiprocessors as usize / blocks.max(1);
         let parts = wanted.min(steps / LEAST_STEPS).max(1);
@@ -50,15 +57,16 @@ impl Tiles {
         let parts = steps.div_ceil(each).max(1);
         int(op, blocks)?;
         let [rows, columns, each, parts] = [rows, columns, each, parts].map(|value| int(op, value));
-        Ok(Self { precision, width, rows: rows?, columns: columns?, steps: each?, parts: parts?, batch })
+        Ok(Self { precision, size: [height, width], rows: rows?, columns: columns?, steps: each?, parts: parts?, batch })
     }
 
     /// A launch of the variant of `kernel` for this cut.
     pub fn launch(&self, source: &'static str, kernel: &str) -> Launch {
-        let Self { precision, width, .. } = self;
+        let Self { precision, size: [height, width], .. } = self;
         let blocks = self.batch * self.rows as usize * self.columns as usize;
-        Launch::new(source, format!("{kernel}_{precision}_tile{width}"))
+        Launch::new(source, format!("{kernel}_{precision}_tile{height}x{width}"))
             .constant("PRECISION", precision)
+            .constant("TILE_ROWS", height)
             .constant("TILE_COLUMNS", width)
             .grid(blocks, self.parts as usize, 1)
             .block(THREADS)
