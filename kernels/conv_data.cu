@@ -41,17 +41,18 @@ static_assert(sizeof(Correlation) == 264, "as on the host");
 
 // Element types in memory; the weights are floats.
 #ifndef SOURCE
-#define SOURCE float
+#define SOURCE f32
 #endif
 #ifndef RESULT
-#define RESULT float
+#define RESULT f32
 #endif
+using Source = ELEMENT(SOURCE);
+using Result = ELEMENT(RESULT);
 
-// What a step's elements from k on have in common: the tap, as far as it moves a window, and the channel.
+// What a step's elements from k on have in common: how far tap and channel lie from the first element of a window.
 struct Step {
     Place moved;  // far outside if there is no such k
-    int channel;
-    int pixels;  // of the source, from the window's first
+    int elements;
 };
 
 // The windows' matrix: rows are pixels of the result, k is (tap, channel).
@@ -62,7 +63,7 @@ struct Windows {
     const E* __restrict__ source;
     const Correlation& shape;
     Rows valid;
-    long long first[SLOTS<TILE_ROWS>];  // pixel of the source at which the window begins; it need not exist
+    long long first[SLOTS<TILE_ROWS>];  // element of the source at which the window begins; it need not exist
     Place window[SLOTS<TILE_ROWS>];
     Step steps[Format::QUADS];
 
@@ -79,19 +80,18 @@ struct Windows {
         if (!valid.valid(n)) return;
         const Place begin = window_start(shape.axes, at);
         window[slot] = begin;
-        first[slot] = static_cast<long long>(n) * shape.source_pixels + pixels_of(shape.axes, begin);
+        const long long pixel = static_cast<long long>(n) * shape.source_pixels + pixels_of(shape.axes, begin);
+        first[slot] = pixel * shape.channels.value;
     }
 
     __device__ __forceinline__ bool skips(int, int) const { return false; }
 
     __device__ __forceinline__ Step step_at(int k) const {
-        Step result;
-        result.channel = k;
-        const Place tap = place_of_tap(shape.axes, shape.channels.divide(result.channel));
-        result.moved = {tap.t * shape.axes[0].distance, tap.y * shape.axes[1].distance, tap.x * shape.axes[2].distance};
-        result.pixels = pixels_of(shape.axes, result.moved);
-        if (k >= shape.depth) result.moved.t = -(1 << 30);
-        return result;
+        int channel = k;
+        const Place moved = moved_by(shape.axes, place_of_tap(shape.axes, shape.channels.divide(channel)));
+        Step step{moved, pixels_of(shape.axes, moved) * shape.channels.value + channel};
+        if (k >= shape.depth) step.moved.t = -(1 << 30);
+        return step;
     }
 
     __device__ __forceinline__ void step(int quad, int k) {
@@ -102,7 +102,7 @@ struct Windows {
     __device__ __forceinline__ const E* element(int slot, const Step& step) const {
         const Place& at = window[slot];
         const bool inside = exists(shape.axes, {at.t + step.moved.t, at.y + step.moved.y, at.x + step.moved.x});
-        return inside ? source + (first[slot] + step.pixels) * shape.channels.value + step.channel : nullptr;
+        return inside ? source + first[slot] + step.elements : nullptr;
     }
 
     __device__ __forceinline__ Quad<E> four(int slot, int quad, int, int k) const {
@@ -152,8 +152,8 @@ struct TransposedWeights {
 // Bias, residual, ReLU, and zeros where a row is not valid.
 struct Finish {
     const float* __restrict__ bias;
-    const RESULT* __restrict__ residual;
-    RESULT* result;
+    const Result* __restrict__ residual;
+    Result* result;
     Rows valid;
 
     // `values` are sums of GEMM row `row` from column `column` on.
@@ -175,7 +175,7 @@ struct Finish {
         for (int i = 0; i < WIDTH; ++i) {
             float value = values[i];
             if (bias != nullptr && i < inside) value += bias[column + i];
-            if (residual != nullptr && i < inside) value += load_element(residual + first + i);
+            if (residual != nullptr && i < inside) value += residual[first + i];
             if (shape.relu && value < 0.0f) value = 0.0f;
             finished[i] = is_valid ? value : 0.0f;
         }
@@ -185,7 +185,7 @@ struct Finish {
 
 // The tile of this block. `partial`: where sums go if there are several parts.
 template <class Weights>
-__device__ __forceinline__ void correlate(const SOURCE* source, Weights weights, const Finish& finish, float* partial,
+__device__ __forceinline__ void correlate(const Source* source, Weights weights, const Finish& finish, float* partial,
                                           const Correlation& shape) {
     const int row = blockIdx.x / shape.column_tiles * TILE_ROWS;
     const int column = blockIdx.x % shape.column_tiles * TILE_COLUMNS;
@@ -197,7 +197,7 @@ __device__ __forceinline__ void correlate(const SOURCE* source, Weights weights,
     if (finish.valid.any_valid(first_map, last_map)) {
         const int first = blockIdx.y * shape.steps;
         const int last = min(first + shape.steps, (shape.depth + STEP_DEPTH - 1) / STEP_DEPTH);
-        Windows<SOURCE> windows(source, shape, finish.valid);
+        Windows<Source> windows(source, shape, finish.valid);
         accumulate(sums, windows, weights, row, column, first, last);
     }
     sums.each([&](int i, int j, const auto& values) {
@@ -213,15 +213,15 @@ __device__ __forceinline__ void correlate(const SOURCE* source, Weights weights,
     });
 }
 
-TILE_KERNEL JOINED(conv_fprop)(const SOURCE* x, const float* w, const float* bias, const RESULT* residual,
-                               const int* counts, RESULT* y, float* partial, Correlation shape) {
+TILE_KERNEL JOINED(conv_fprop)(const Source* x, const float* w, const float* bias, const Result* residual,
+                               const int* counts, Result* y, float* partial, Correlation shape) {
     const Finish finish{bias, residual, y, {counts, shape.group}};
     const Matrix<float, false> weights{w, shape.columns, shape.depth, shape.columns, shape.weights_aligned != 0};
     correlate(x, weights, finish, partial, shape);
 }
 
-TILE_KERNEL JOINED(conv_dgrad)(const SOURCE* dy, const float* w, const float* bias, const RESULT* residual,
-                               const int* counts, RESULT* dx, float* partial, Correlation shape) {
+TILE_KERNEL JOINED(conv_dgrad)(const Source* dy, const float* w, const float* bias, const Result* residual,
+                               const int* counts, Result* dx, float* partial, Correlation shape) {
     const Finish finish{bias, residual, dx, {counts, shape.group}};
     const TransposedWeights weights(w, shape);
     correlate(dy, weights, finish, partial, shape);
@@ -229,8 +229,8 @@ TILE_KERNEL JOINED(conv_dgrad)(const SOURCE* dy, const float* w, const float* bi
 
 // Adds the parts of every sum in their order, then finishes: one thread an element, steps by the whole grid.
 KERNEL(256, 2)
-conv_finish_f32(const float* __restrict__ partial, const float* bias, const RESULT* residual, const int* counts,
-                RESULT* result, Correlation shape) {
+conv_finish_f32(const float* __restrict__ partial, const float* bias, const Result* residual, const int* counts,
+                Result* result, Correlation shape) {
     const Finish finish{bias, residual, result, {counts, shape.group}};
     const long long elements = static_cast<long long>(shape.rows) * shape.columns;
     for (long long i = global_thread(); i < elements; i += global_threads()) {

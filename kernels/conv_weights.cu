@@ -33,11 +33,13 @@ static_assert(sizeof(WeightSums) == 272, "as on the host");
 
 // Element types in memory; the gradient is float.
 #ifndef SOURCE
-#define SOURCE float
+#define SOURCE f32
 #endif
 #ifndef UPSTREAM
-#define UPSTREAM float
+#define UPSTREAM f32
 #endif
+using Source = ELEMENT(SOURCE);
+using Upstream = ELEMENT(UPSTREAM);
 
 // x as windows see it: rows are (tap, channel), k is the pixel of dy.
 template <class E>
@@ -47,22 +49,19 @@ struct Seen {
     const E* __restrict__ x;
     const WeightSums& shape;
     Rows valid;
-    // What a row adds to a window's first pixel: steps along the axes, pixels, channel.
+    // How far a row's tap and channel lie from the first element of a window.
     struct Row {
         Place moved;
-        int pixels, channel;
+        int elements;
     } rows[SLOTS<TILE_ROWS>];
 
     __device__ __forceinline__ Seen(const E* x, const WeightSums& shape, Rows valid)
         : x(x), shape(shape), valid(valid) {}
 
     __device__ __forceinline__ Row row_at(int row) const {
-        Row result;
-        result.channel = row;
-        const Place tap = place_of_tap(shape.axes, shape.channels.divide(result.channel));
-        result.moved = {tap.t * shape.axes[0].distance, tap.y * shape.axes[1].distance, tap.x * shape.axes[2].distance};
-        result.pixels = pixels_of(shape.axes, result.moved);
-        return result;
+        int channel = row;
+        const Place moved = moved_by(shape.axes, place_of_tap(shape.axes, shape.channels.divide(channel)));
+        return {moved, pixels_of(shape.axes, moved) * shape.channels.value + channel};
     }
 
     __device__ __forceinline__ void start(int slot, int row) { rows[slot] = row_at(row); }
@@ -78,11 +77,12 @@ struct Seen {
         if (inside <= 0) return zero_quad<E>();
         int n = k;
         const Place window = window_start(shape.axes, place_of_result(shape.axes, n));
-        const long long first = static_cast<long long>(n) * shape.x_pixels + pixels_of(shape.axes, window);
+        const long long pixel = static_cast<long long>(n) * shape.x_pixels + pixels_of(shape.axes, window);
+        const E* const first = x + pixel * shape.channels.value;
         if (!valid.valid(n)) return zero_quad<E>();
         const auto element = [&](const Row& row) -> const E* {
             const Place at = {window.t + row.moved.t, window.y + row.moved.y, window.x + row.moved.x};
-            return exists(shape.axes, at) ? x + (first + row.pixels) * shape.channels.value + row.channel : nullptr;
+            return exists(shape.axes, at) ? first + row.elements : nullptr;
         };
         if (shape.x_aligned) {
             const E* from = element(rows[slot]);
@@ -94,7 +94,7 @@ struct Seen {
 
 // dy: rows are channels, k is the pixel. What is not valid may be anything, even NaN, and counts as zero.
 template <class E>
-struct Upstream {
+struct Given {
     using Element = E;
     static constexpr bool ALONG_DEPTH = false;
     Matrix<E, false> dy;
@@ -110,14 +110,14 @@ struct Upstream {
     }
 };
 
-TILE_KERNEL JOINED(conv_wgrad)(const SOURCE* x, const UPSTREAM* dy, const int* counts, float* dw, WeightSums shape) {
+TILE_KERNEL JOINED(conv_wgrad)(const Source* x, const Upstream* dy, const int* counts, float* dw, WeightSums shape) {
     const int row = blockIdx.x / shape.column_tiles * TILE_ROWS;
     const int column = blockIdx.x % shape.column_tiles * TILE_COLUMNS;
     const int first = blockIdx.y * shape.steps;
     const int last = min(first + shape.steps, (shape.depth + STEP_DEPTH - 1) / STEP_DEPTH);
     const Rows valid{counts, shape.group};
-    Seen<SOURCE> seen(x, shape, valid);
-    Upstream<UPSTREAM> upstream{{dy, shape.columns, shape.depth, shape.columns, shape.dy_aligned != 0}, shape, valid};
+    Seen<Source> seen(x, shape, valid);
+    Given<Upstream> upstream{{dy, shape.columns, shape.depth, shape.columns, shape.dy_aligned != 0}, shape, valid};
     TileSums sums;
     accumulate(sums, seen, upstream, row, column, first, last);
 

@@ -14,29 +14,29 @@
 // Cost: the paper's detector adds 2x32x32x256 values in res2: 6.3 MB moved, 0.5 MFLOP: memory limits all of these.
 // Needs: nothing; no shared memory. Determinism: run_to_run (each value is computed by one thread alone).
 #include "device/prelude.cuh"
-#include "device/copy.cuh"
+#include "device/element.cuh"
 #include "elementwise.cuh"
 
 constexpr int BLOCK = 256;
 constexpr int WIDTH = 4;
 
 template <class F>
-__device__ __forceinline__ void map1(const float* x, float* y, int64_t n, F f) {
+__device__ __forceinline__ void map1(const Stored* x, Stored* y, int64_t n, F f) {
     const int64_t quads = n / WIDTH;
     for (int64_t quad = global_thread(); quad < quads; quad += global_threads()) {
-        const float4 v = load4(x + WIDTH * quad);
-        store4(y + WIDTH * quad, make_float4(f(v.x), f(v.y), f(v.z), f(v.w)));
+        const float4 v = floats_of(load_quad(x + WIDTH * quad));
+        store_quad(y + WIDTH * quad, make_float4(f(v.x), f(v.y), f(v.z), f(v.w)));
     }
     const int64_t rest = WIDTH * quads + global_thread();
     if (rest < n) y[rest] = f(x[rest]);
 }
 
 template <class F>
-__device__ __forceinline__ void map2(const float* a, const float* b, float* y, int64_t n, F f) {
+__device__ __forceinline__ void map2(const Stored* a, const Stored* b, Stored* y, int64_t n, F f) {
     const int64_t quads = n / WIDTH;
     for (int64_t quad = global_thread(); quad < quads; quad += global_threads()) {
-        const float4 u = load4(a + WIDTH * quad), v = load4(b + WIDTH * quad);
-        store4(y + WIDTH * quad, make_float4(f(u.x, v.x), f(u.y, v.y), f(u.z, v.z), f(u.w, v.w)));
+        const float4 u = floats_of(load_quad(a + WIDTH * quad)), v = floats_of(load_quad(b + WIDTH * quad));
+        store_quad(y + WIDTH * quad, make_float4(f(u.x, v.x), f(u.y, v.y), f(u.z, v.z), f(u.w, v.w)));
     }
     const int64_t rest = WIDTH * quads + global_thread();
     if (rest < n) y[rest] = f(a[rest], b[rest]);
@@ -45,19 +45,19 @@ __device__ __forceinline__ void map2(const float* a, const float* b, float* y, i
 // ---- functions of one tensor ----
 
 #define UNARY(name, expression)                                        \
-    KERNEL(BLOCK) name##_f32(const float* x, float* y, int64_t n) {    \
+    KERNEL(BLOCK) STORED(name)(const Stored* x, Stored* y, int64_t n) { \
         map1(x, y, n, [](float x) -> float { return expression; });    \
     }
 UNARY_FUNCTIONS(UNARY)
 
-KERNEL(BLOCK) affine_f32(const float* x, float* y, int64_t n, float scale, float offset) {
+KERNEL(BLOCK) STORED(affine)(const Stored* x, Stored* y, int64_t n, float scale, float offset) {
     map1(x, y, n, [=](float x) -> float { return affine(x, scale, offset); });
 }
 
 // ---- their gradients ----
 
 #define GRADIENT(name, expression)                                                             \
-    KERNEL(BLOCK) name##_grad_f32(const float* dy, const float* saved, float* dx, int64_t n) { \
+    KERNEL(BLOCK) STORED(name##_grad)(const Stored* dy, const Stored* saved, Stored* dx, int64_t n) { \
         map2(dy, saved, dx, n, [](float dy, float s) -> float { return expression; });         \
     }
 GRADIENT_FUNCTIONS(GRADIENT)
@@ -107,7 +107,7 @@ __device__ __forceinline__ void map_broadcast(const float* a, const float* b, fl
     }
 
 #define BINARY(name, expression)                                                                 \
-    KERNEL(BLOCK) name##_f32(const float* a, const float* b, float* y, int64_t n) {              \
+    KERNEL(BLOCK) STORED(name)(const Stored* a, const Stored* b, Stored* y, int64_t n) {         \
         map2(a, b, y, n, [](float a, float b) -> float { return expression; });                  \
     }                                                                                            \
     BROADCAST(name##_broadcast, expression)
@@ -118,8 +118,8 @@ BROADCAST(broadcast_to, (static_cast<void>(b), a))
 
 // ---- the sum of up to eight tensors, from first to last; `count` of the pointers are set ----
 
-KERNEL(BLOCK) sum_of_f32(const float* x0, const float* x1, const float* x2, const float* x3, const float* x4, const float* x5,
-                         const float* x6, const float* x7, int count, float* y, int64_t n) {
+KERNEL(BLOCK) STORED(sum_of)(const Stored* x0, const Stored* x1, const Stored* x2, const Stored* x3, const Stored* x4, const Stored* x5,
+                         const Stored* x6, const Stored* x7, int count, Stored* y, int64_t n) {
     for (int64_t i = global_thread(); i < n; i += global_threads()) {
         float sum = x0[i];
         if (count > 1) sum += x1[i];

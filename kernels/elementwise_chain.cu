@@ -17,8 +17,8 @@
 // two launches; some 20 instructions a function for four values: memory limits.
 // Needs: nothing; no shared memory. Determinism: run_to_run (each value is computed by one thread alone).
 #include "device/prelude.cuh"
-#include "device/copy.cuh"
 #include "device/divide.cuh"
+#include "device/element.cuh"
 #include "elementwise.cuh"
 
 constexpr int BLOCK = 256;
@@ -54,7 +54,7 @@ struct Axes {
 };
 static_assert(sizeof(Program) == (2 + 5 * INSTRUCTIONS) * 4, "the host's twin has the same fields");
 static_assert(sizeof(Axes) == (1 + 3 + 3 * OUTER + INPUTS + INPUTS * OUTER) * 4, "the host's twin has the same fields");
-struct Inputs { const float* at[INPUTS]; };
+struct Inputs { const Stored* at[INPUTS]; };
 
 // A thread's values: one or four.
 template <class F> __device__ __forceinline__ float each(float x, F f) { return f(x); }
@@ -65,19 +65,19 @@ template <class F> __device__ __forceinline__ float4 each(float4 x, F f) {
 template <class F> __device__ __forceinline__ float4 each(float4 a, float4 b, F f) {
     return make_float4(f(a.x, b.x), f(a.y, b.y), f(a.z, b.z), f(a.w, b.w));
 }
-template <class V> __device__ __forceinline__ V load(const float* from, int step);
-template <> __device__ __forceinline__ float load(const float* from, int) { return *from; }
-template <> __device__ __forceinline__ float4 load(const float* from, int step) {
-    return step ? load4(from) : make_float4(*from, *from, *from, *from);
+template <class V> __device__ __forceinline__ V load(const Stored* from, int step);
+template <> __device__ __forceinline__ float load(const Stored* from, int) { return *from; }
+template <> __device__ __forceinline__ float4 load(const Stored* from, int step) {
+    return step ? floats_of(load_quad(from)) : make_float4(*from, *from, *from, *from);
 }
-__device__ __forceinline__ void store(float* to, float value) { *to = value; }
-__device__ __forceinline__ void store(float* to, float4 value) { store4(to, value); }
+__device__ __forceinline__ void store(Stored* to, float value) { *to = value; }
+__device__ __forceinline__ void store(Stored* to, float4 value) { store_quad(to, value); }
 
 // The values of an input that belong to a group of y.
 template <class V>
 __device__ __forceinline__ V operand(const Inputs& inputs, const Program& program, const Axes& axes, int input, int group) {
     constexpr int VALUES = sizeof(V) / sizeof(float);
-    const float* x = inputs.at[input];
+    const Stored* x = inputs.at[input];
     if (program.plain >> input & 1) return load<V>(x + static_cast<int64_t>(group) * VALUES, 1);
     int row = axes.inner.divide(group);  // group becomes the column
     int64_t at = static_cast<int64_t>(group) * VALUES * axes.inner_step[input];
@@ -114,7 +114,7 @@ template <class V> __device__ __forceinline__ V pair(int code, V first, V second
 }
 
 template <class V>
-__device__ __forceinline__ void chain(const Inputs& inputs, const Program& program, const Axes& axes, float* y, int groups) {
+__device__ __forceinline__ void chain(const Inputs& inputs, const Program& program, const Axes& axes, Stored* y, int groups) {
     constexpr int VALUES = sizeof(V) / sizeof(float);
     for (int64_t group = global_thread(); group < groups; group += global_threads()) {
         V value = {}, aside = {};
@@ -138,8 +138,8 @@ __device__ __forceinline__ void chain(const Inputs& inputs, const Program& progr
 
 #define CHAIN(name, values)                                                                                   \
     KERNEL(BLOCK) name(const __grid_constant__ Inputs inputs, const __grid_constant__ Program program,        \
-                       const __grid_constant__ Axes axes, float* y, int groups) {                             \
+                       const __grid_constant__ Axes axes, Stored* y, int groups) {                            \
         chain<values>(inputs, program, axes, y, groups);                                                      \
     }
-CHAIN(elementwise_chain_f32, float)
-CHAIN(elementwise_chain_vec4_f32, float4)
+CHAIN(STORED(elementwise_chain), float)
+CHAIN(STORED(elementwise_chain_vec4), float4)

@@ -15,6 +15,7 @@
 // Cost: stem.bn2 of the paper's detector is 2x80x32x32 rows of 16: 10.5 MB a reading; forward reads it three times and writes
 // it once, backward reads x and dy twice and writes dx: 0.02 GFLOP: memory limits.
 // Needs: nothing; 3 KB of static shared memory. Determinism: run_to_run.
+#include "device/element.cuh"
 #include "norm.cuh"
 
 // As valid_row, of the row's sample and without divisions of 64 bits.
@@ -41,8 +42,8 @@ __device__ __forceinline__ float normalised(float x, const Channel& c) {
     return __fmaf_rn(x - c.mean, c.scale, c.beta);
 }
 
-KERNEL(BLOCK, RESIDENT) batch_norm_f32(const float* x, const float* gamma, const float* beta, const float* mean, const float* spread,
-                             const int* counts, float* y, float eps, int relu, Rows all) {
+KERNEL(BLOCK, RESIDENT) STORED(batch_norm)(const Stored* x, const float* gamma, const float* beta, const float* mean, const float* spread,
+                             const int* counts, Stored* y, float eps, int relu, Rows all) {
     const Part part = part_of(all);
     if (!part.active) return;
     const Channel channel = channel_of(part.channel, gamma, beta, mean, spread, eps);
@@ -58,7 +59,7 @@ KERNEL(BLOCK, RESIDENT) batch_norm_f32(const float* x, const float* gamma, const
 }
 
 // Mean of each segment's valid rows, squares about it, and their number.
-KERNEL(BLOCK, RESIDENT) batch_norm_moments_f32(const float* x, const int* counts, float* means, float* squares, int* numbers, Rows all) {
+KERNEL(BLOCK, RESIDENT) STORED(batch_norm_moments)(const Stored* x, const int* counts, float* means, float* squares, int* numbers, Rows all) {
     const Part part = part_of(all);
     int number = 0;
     float sum = 0.0f;
@@ -124,8 +125,8 @@ __device__ __forceinline__ float passed(float dy, float x, const Channel& channe
 }
 
 // Sums of d and of d h over each segment.
-KERNEL(BLOCK, RESIDENT) batch_norm_products_f32(const float* x, const float* gamma, const float* beta, const float* mean,
-                                      const float* spread, const float* dy, const int* counts, float* sums, float* dots,
+KERNEL(BLOCK, RESIDENT) STORED(batch_norm_products)(const Stored* x, const float* gamma, const float* beta, const float* mean,
+                                      const float* spread, const Stored* dy, const int* counts, float* sums, float* dots,
                                       float eps, int relu, Rows all) {
     const Part part = part_of(all);
     float sum = 0.0f, dot = 0.0f;
@@ -176,8 +177,8 @@ KERNEL(BLOCK, RESIDENT) batch_norm_sums_f32(const float* sums, const float* dots
 }
 
 // `shares` as above; null for zeros.
-KERNEL(BLOCK, RESIDENT) batch_norm_grad_f32(const float* x, const float* gamma, const float* beta, const float* mean, const float* spread,
-                                  const float* dy, const int* counts, const float* shares, float* dx, float eps, int relu,
+KERNEL(BLOCK, RESIDENT) STORED(batch_norm_grad)(const Stored* x, const float* gamma, const float* beta, const float* mean, const float* spread,
+                                  const Stored* dy, const int* counts, const float* shares, Stored* dx, float eps, int relu,
                                   Rows all) {
     const Part part = part_of(all);
     if (!part.active) return;

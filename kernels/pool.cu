@@ -9,9 +9,11 @@
 // window which tap won (max_pool_winner_f32), then gathers: each value of dx asks the windows that hold it.
 // Cost: the paper's stem pools 2x80x32x32x16 by 5 in time: 10.5 MB in, 2.1 MB out, 2.6 million comparisons: memory limits.
 // Needs: nothing; no shared memory. Determinism: run_to_run (windows are added in ascending order).
-#include "device/prelude.cuh"
+#include "device/element.cuh"
 
 constexpr int BLOCK = 256;
+// Room for 64 registers: with fewer the gradient spills.
+constexpr int RESIDENT = 4;
 constexpr int AXES = 3;
 
 // Twin of `Pool` in src/ops/pool/cuda.rs. Axes outermost first.
@@ -61,7 +63,7 @@ __device__ __forceinline__ bool under(const Place& output, const Pool& pool, int
     return inside;
 }
 
-KERNEL(BLOCK) max_pool_f32(const float* x, float* y, int n, const __grid_constant__ Pool pool) {
+KERNEL(BLOCK) STORED(max_pool)(const Stored* x, Stored* y, int n, const __grid_constant__ Pool pool) {
     for (unsigned i = global_thread(); i < n; i += global_threads()) {
         const Place output = place_of(i, pool.output, pool.run);
         float largest = -INFINITY;
@@ -81,7 +83,7 @@ KERNEL(BLOCK) max_pool_f32(const float* x, float* y, int n, const __grid_constan
 }
 
 // The tap that wins each window: the first one inside, unless a later one is larger.
-KERNEL(BLOCK) max_pool_winner_f32(const float* x, int* winners, int n, const __grid_constant__ Pool pool) {
+KERNEL(BLOCK) STORED(max_pool_winner)(const Stored* x, int* winners, int n, const __grid_constant__ Pool pool) {
     for (unsigned i = global_thread(); i < n; i += global_threads()) {
         const Place output = place_of(i, pool.output, pool.run);
         float largest = -INFINITY;
@@ -113,7 +115,7 @@ __device__ __forceinline__ int last_window(int at, const Pool& pool, int axis) {
     return min((at + pool.before[axis]) / pool.stride[axis], pool.output[axis] - 1);
 }
 
-KERNEL(BLOCK) max_pool_grad_f32(const float* dy, const int* winners, float* dx, int n, const __grid_constant__ Pool pool) {
+KERNEL(BLOCK, RESIDENT) STORED(max_pool_grad)(const Stored* dy, const int* winners, Stored* dx, int n, const __grid_constant__ Pool pool) {
     for (unsigned i = global_thread(); i < n; i += global_threads()) {
         const Place input = place_of(i, pool.extent, pool.run);
         const int last0 = last_window(input.at[0], pool, 0), last1 = last_window(input.at[1], pool, 1);

@@ -13,6 +13,7 @@
 // 200 boxes on 340 pixels the sieve costs 70,000 tests.
 // Needs: any architecture; 1 KiB of shared memory. Determinism: run_to_run; sums go in the order of boxes, then samples.
 #include "device/prelude.cuh"
+#include "device/element.cuh"
 #include "device/reduce.cuh"
 #include "boxes.cuh"
 #include "sample.cuh"
@@ -49,7 +50,7 @@ __device__ __forceinline__ int level_of(Box b, const Roi& roi, Rule rule, float 
 
 // Writes the cells of the boxes that belong to this level; launched for each level in turn. Boxes that do not count belong to
 // level 0, which writes zeros.
-KERNEL(256) roi_align_f32(const float* boxes, const float* map, const int* counts, float* crops, Roi roi, Rule rule, Level level, float octave) {
+KERNEL(256) STORED(roi_align)(const float* boxes, const Stored* map, const int* counts, Stored* crops, Roi roi, Rule rule, Level level, float octave) {
     const int64_t row = blockIdx.x;
     const int64_t rows = static_cast<int64_t>(roi.images) * roi.boxes;
     const bool valid = valid_row(row, rows, counts, roi.images);
@@ -57,13 +58,13 @@ KERNEL(256) roi_align_f32(const float* boxes, const float* map, const int* count
     if ((valid ? level_of(b, roi, rule, octave) : 0) != level.index) return;
 
     const int i = blockIdx.y, cells = roi.pool_w * level.channels;
-    float* out = crops + (row * roi.pool_h + i) * cells;
+    Stored* out = crops + (row * roi.pool_h + i) * cells;
     const Axis vertical = axis(b.y1, b.y2, level.height, roi.pool_h, roi.clamp_edge);
     const Axis horizontal = axis(b.x1, b.x2, level.width, roi.pool_w, roi.clamp_edge);
     const Sample y = sample(vertical, i);
     const int64_t image = row / roi.boxes;
-    const float* top = map + (image * level.height + y.low) * level.width * level.channels;
-    const float* bottom = map + (image * level.height + y.high) * level.width * level.channels;
+    const Stored* top = map + (image * level.height + y.low) * level.width * level.channels;
+    const Stored* bottom = map + (image * level.height + y.high) * level.width * level.channels;
     for (int cell = threadIdx.x; cell < cells; cell += blockDim.x) {
         const int j = cell / level.channels, c = cell % level.channels;
         const Sample x = sample(horizontal, j);
@@ -92,7 +93,7 @@ __device__ __forceinline__ bool touches(Axis axis, int count, int cell) {
 
 constexpr int SIEVE = 256;
 
-KERNEL(SIEVE) roi_align_grad_f32(const float* boxes, const float* crops, const int* counts, float* map, Roi roi, Rule rule, Level level,
+KERNEL(SIEVE) STORED(roi_align_grad)(const float* boxes, const Stored* crops, const int* counts, Stored* map, Roi roi, Rule rule, Level level,
                                  float octave) {
     SHARED(int, hits, [SIEVE]);
     const int pixels = level.height * level.width;

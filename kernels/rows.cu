@@ -11,6 +11,7 @@
 // Bytes at the paper's shapes: dy of mask head [1600, 28, 28, 256]: 1.3 GB. Bound by memory.
 // Needs: any architecture. Determinism: run_to_run.
 #include "device/divide.cuh"
+#include "device/element.cuh"
 
 // Twin of PixelSums in src/ops/conv/cuda_rows.rs.
 struct PixelSums {
@@ -22,7 +23,7 @@ struct PixelSums {
 };
 static_assert(sizeof(PixelSums) == 40, "as on the host");
 
-KERNEL(256) bias_grad_f32(const float* __restrict__ dy, const int* counts, float* db, PixelSums shape) {
+KERNEL(256) STORED(bias_grad)(const Stored* __restrict__ dy, const int* counts, float* db, PixelSums shape) {
     SHARED(float, sums, [256]);
     const int column = threadIdx.x % shape.columns, lines = 256 / shape.columns;
     const int channel = blockIdx.x * shape.columns + column;
@@ -50,11 +51,11 @@ KERNEL(256) bias_grad_f32(const float* __restrict__ dy, const int* counts, float
 
 // `blocks`: how many blocks share a row.
 KERNEL(256)
-keep_rows_f32(const float* __restrict__ x, const int* counts, float* y, long long per_row, int blocks, Divisor group) {
+STORED(keep_rows)(const Stored* __restrict__ x, const int* counts, Stored* y, long long per_row, int blocks, Divisor group) {
     const int row = blockIdx.x / blocks;
     const bool is_valid = Rows{counts, group}.valid(row);
     const long long first = row * per_row;
     for (long long i = blockIdx.x % blocks * 256 + threadIdx.x; i < per_row; i += blocks * 256) {
-        y[first + i] = is_valid ? x[first + i] : 0.0f;
+        y[first + i] = is_valid ? static_cast<float>(x[first + i]) : 0.0f;
     }
 }

@@ -16,6 +16,7 @@
 // Cost: the detector's concat of 4092 x 4 box deltas moves 0.3 MB, upsampling to 2x32x32x256 2.6 MB: memory (or the launch) limits.
 // Needs: nothing; 4.2 KB of static shared memory at most. Determinism: run_to_run.
 #include "device/prelude.cuh"
+#include "device/element.cuh"
 #include "device/reduce.cuh"
 
 constexpr int BLOCK = 256;
@@ -126,7 +127,7 @@ KERNEL(BLOCK) transpose_b32_tile32(const unsigned* x, unsigned* y, int rows, int
 }
 
 // `row` = W C words of x, [N H] rows; y has rows of 2 `row` words, two for each of x.
-KERNEL(BLOCK) upsample_nearest_2x_f32(const float* x, float* y, int n, int row, int channels) {
+KERNEL(BLOCK) STORED(upsample_nearest_2x)(const Stored* x, Stored* y, int n, int row, int channels) {
     for (unsigned i = global_thread(); i < n; i += global_threads()) {
         const unsigned line = i / (2 * row), rest = i - line * 2 * row;
         const unsigned pixel = rest / channels, channel = rest - pixel * channels;
@@ -134,12 +135,12 @@ KERNEL(BLOCK) upsample_nearest_2x_f32(const float* x, float* y, int n, int row, 
     }
 }
 
-KERNEL(BLOCK) upsample_nearest_2x_grad_f32(const float* dy, float* dx, int n, int row, int channels) {
+KERNEL(BLOCK) STORED(upsample_nearest_2x_grad)(const Stored* dy, Stored* dx, int n, int row, int channels) {
     for (unsigned i = global_thread(); i < n; i += global_threads()) {
         const unsigned line = i / row, rest = i - line * row;
         const unsigned pixel = rest / channels, channel = rest - pixel * channels;
-        const float* top = dy + static_cast<int64_t>(line) * 4 * row + 2 * pixel * channels + channel;
-        const float* bottom = top + 2 * row;
+        const Stored* top = dy + static_cast<int64_t>(line) * 4 * row + 2 * pixel * channels + channel;
+        const Stored* bottom = top + 2 * row;
         dx[i] = (top[0] + top[channels]) + (bottom[0] + bottom[channels]);
     }
 }

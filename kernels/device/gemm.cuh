@@ -17,7 +17,7 @@
 // PRECISION is f32, tf32 or bf16. Sums are float, in the order of k: the same bits every time.
 //
 // A Source has
-//   Element                                float, or bf16 if its memory holds that
+//   Element                                float, or Bf16 if its memory holds that
 //   static constexpr bool ALONG_DEPTH      whether it is read along k or along the rows
 //   void start(int slot, int row)          remembers what row `row` needs; slot < SLOTS<rows of the tile>
 //   void step(int quad, int k)             if ALONG_DEPTH: what all slots of this thread share in a step; quad < QUADS
@@ -385,6 +385,6 @@ __device__ __forceinline__ void store_run(E* to, const float (&values)[WIDTH], i
     }
 #pragma unroll
     for (int i = 0; i < WIDTH; ++i) {
-        if (i < inside) store_element(to + i, values[i]);
+        if (i < inside) to[i] = values[i];
     }
 }

@@ -49,6 +49,11 @@ __device__ __forceinline__ Place window_start(const Axis (&axes)[3], Place at) {
             at.x * axes[2].stride + axes[2].offset};
 }
 
+// How far a tap lies from the first element of its window.
+__device__ __forceinline__ Place moved_by(const Axis (&axes)[3], Place tap) {
+    return {tap.t * axes[0].distance, tap.y * axes[1].distance, tap.x * axes[2].distance};
+}
+
 // Whether a place of the source exists.
 __device__ __forceinline__ bool exists(const Axis (&axes)[3], Place at) {
     // Compared as unsigned, what is negative is too large.

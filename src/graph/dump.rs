@@ -52,7 +52,7 @@ impl Dump {
     /// Plans the computation of `targets` and describes it.
     pub fn new(graph: &Graph, targets: &[Value], device: &Device) -> Result<Self> {
         let plan = Plan::new(graph, targets, device)?;
-        let types = |values: &[Value]| -> Vec<TensorType> { values.iter().map(|v| graph.ty(*v).clone()).collect() };
+        let types = |values: &[Value]| -> Vec<TensorType> { values.iter().map(|v| plan.stored(graph, *v)).collect() };
         let once = plan.prologue.iter().map(|step| (true, step));
         let rows = once
             .chain(plan.steps.iter().map(|step| (false, step)))

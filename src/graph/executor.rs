@@ -266,7 +266,9 @@ impl Executor {
         for &value in &self.graph.nodes[node].outputs {
             let (ty, Some(place)) = (self.graph.ty(value), self.plan.place(value)) else { continue };
             if ty.dtype == DType::F32 {
-                let values: &[f32] = bytemuck::cast_slice(self.backend.read(place)?);
+                let stored = self.plan.stored(&self.graph, value);
+                let tensor = Tensor::from_bytes(stored, self.backend.read(place)?)?.to_f32();
+                let values = tensor.values::<f32>()?;
                 if let Some(at) = values.iter().position(|v| !v.is_finite()) {
                     let (what, found) = (self.describe(value), values[at]);
                     return Err(Error::graph(format!("{what}, {ty}, is {found} at element {at}")));

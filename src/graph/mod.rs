@@ -11,6 +11,7 @@ mod rewrite;
 mod run_cpu;
 #[cfg(feature = "cuda")]
 mod run_cuda;
+mod storage;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 pub use autodiff::GradientContext;
 pub use dump::Dump;
 pub use executor::Executor;
+pub(crate) use plan::kept_types;
 pub use plan::{Place, Plan, Step};
 
 use crate::ops::Op;

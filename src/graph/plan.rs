@@ -3,11 +3,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Graph, Node, Source, Value};
+use super::{Graph, Node, Source, Value, storage};
 use crate::device::Device;
-use crate::device::cuda::Types;
+use crate::device::cuda::{Precision, Target, Types};
 use crate::ops::Workspace;
-use crate::tensor::TensorType;
+use crate::tensor::{DType, TensorType};
 use crate::{Error, Result};
 
 /// A byte range of one of the executor's two buffers.
@@ -48,6 +48,8 @@ pub struct Plan {
     /// Bytes of the arena: values that live within a run, and scratch.
     pub arena_bytes: usize,
     places: HashMap<Value, Place>,
+    /// Values kept as bf16.
+    narrow: HashSet<Value>,
     targets: Vec<Value>,
     fullest: usize,
     holders: Vec<(Option<Value>, usize)>,
@@ -61,13 +63,16 @@ impl Plan {
         if matches!(device, Device::Cpu(_)) {
             planner.take_over_memory();
         }
+        planner.narrow_for(&device.target());
         planner.plan(device, allocate)
     }
 
     /// A plan in which every value has memory of its own, which nothing else uses at any time: for looking into a run, and for
     /// showing that reuse changes nothing.
     pub fn without_reuse(graph: &Graph, targets: &[Value], device: &Device) -> Result<Self> {
-        Planner::new(graph, targets)?.plan(device, side_by_side)
+        let mut planner = Planner::new(graph, targets)?;
+        planner.narrow_for(&device.target());
+        planner.plan(device, side_by_side)
     }
 
     /// Bytes of all buffers together: the peak, known before anything runs.
@@ -84,6 +89,11 @@ impl Plan {
     /// Where a value lives; `None` if the plan does not compute or keep it.
     pub fn place(&self, value: Value) -> Option<Place> {
         self.places.get(&value).copied()
+    }
+
+    /// A value's type as it is kept in memory: bf16 where the device's precision policy and the nodes round it allow it.
+    pub fn stored(&self, graph: &Graph, value: Value) -> TensorType {
+        storage::stored(graph, &self.narrow, value)
     }
 
     /// The values that can be read after a run.
@@ -121,6 +131,8 @@ struct Planner<'a> {
     read: HashSet<Value>,
     /// For a node, the input whose memory its output 0 takes over.
     in_place: HashMap<usize, usize>,
+    /// Values kept as bf16.
+    narrow: HashSet<Value>,
 }
 
 impl<'a> Planner<'a> {
@@ -133,6 +145,7 @@ impl<'a> Planner<'a> {
             constant: vec![false; graph.values.len()],
             read: targets.iter().copied().collect(),
             in_place: HashMap::new(),
+            narrow: HashSet::new(),
             scheduled,
         };
         planner.share_memory()?;
@@ -243,12 +256,29 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// Finds the values that a GPU keeps as bf16.
+    fn narrow_for(&mut self, target: &Target) {
+        if target.effective_precision() != Precision::Bf16 {
+            return;
+        }
+        let within_run = |value: &&Value| {
+            let root = self.root(**value);
+            matches!(self.graph.source(root), Source::Node { .. })
+                && !self.constant[value.index()]
+                && self.graph.ty(**value).dtype == DType::F32
+                && !self.targets.contains(value)
+        };
+        let made = self.scheduled.iter().flat_map(|index| &self.graph.nodes[*index].outputs);
+        let candidates = made.filter(within_run).copied().collect();
+        self.narrow = storage::narrow(self.graph, &self.scheduled, candidates);
+    }
+
     fn is_prologue(&self, node: usize) -> bool {
         self.graph.nodes[node].outputs.iter().any(|output| self.constant[output.index()])
     }
 
     fn types(&self, values: &[Value]) -> Vec<TensorType> {
-        values.iter().map(|value| self.graph.ty(*value).clone()).collect()
+        values.iter().map(|value| storage::stored(self.graph, &self.narrow, *value)).collect()
     }
 
     /// For each output of a node, whether it is made: optional ones only if something reads them.
@@ -343,7 +373,12 @@ impl<'a> Planner<'a> {
             }
         }
         for (&value, &(first, last)) in &lifetimes {
-            intervals.push(Interval { owner: Owner::Value(value), bytes: graph.ty(value).bytes(), first, last });
+            intervals.push(Interval {
+                owner: Owner::Value(value),
+                bytes: self.types(&[value])[0].bytes(),
+                first,
+                last,
+            });
         }
         let (offsets, arena) = allocate(&intervals, &aligned);
         let (fullest, holders) = fullest_step(&intervals, steps.len());
@@ -368,11 +403,20 @@ impl<'a> Planner<'a> {
             persistent_bytes: persistent,
             arena_bytes: arena.max(aligned(prologue_scratch)),
             places,
+            narrow: self.narrow,
             targets: self.targets.to_vec(),
             fullest,
             holders,
         })
     }
+}
+
+/// The types of a graph's values as a GPU keeps them in memory, with a plan for these targets.
+pub(crate) fn kept_types(graph: &Graph, targets: &[Value], target: &Target) -> Result<Vec<TensorType>> {
+    let mut planner = Planner::new(graph, targets)?;
+    planner.narrow_for(target);
+    let values: Vec<Value> = (0..graph.values.len() as u32).map(Value).collect();
+    Ok(planner.types(&values))
 }
 
 /// The nodes that the targets need, in graph order; dead nodes are left out.

@@ -80,7 +80,7 @@ impl CudaBackend {
         if node.op.is_view() {
             return Ok(Vec::new());
         }
-        let types = |values: &[Value]| -> Vec<TensorType> { values.iter().map(|v| graph.ty(*v).clone()).collect() };
+        let types = |values: &[Value]| -> Vec<TensorType> { values.iter().map(|v| plan.stored(graph, *v)).collect() };
         let address = |value: &Value| plan.place(*value).map_or(0, |place| self.memory.address(self.offset(place)));
         let (inputs, outputs) = (types(&node.inputs), types(&node.outputs));
         let needed: Vec<bool> = node.outputs.iter().map(|value| plan.place(*value).is_some()).collect();

@@ -69,6 +69,22 @@ pub struct Workspace {
     pub scratch: usize,
 }
 
+/// Values of a node that may be kept in memory as bf16: all of them or none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Narrow {
+    /// Positions among the inputs.
+    pub inputs: Vec<usize>,
+    /// Positions among the outputs.
+    pub outputs: Vec<usize>,
+}
+
+impl Narrow {
+    /// These inputs and outputs, together.
+    pub fn new(inputs: impl IntoIterator<Item = usize>, outputs: impl IntoIterator<Item = usize>) -> Self {
+        Self { inputs: inputs.into_iter().collect(), outputs: outputs.into_iter().collect() }
+    }
+}
+
 /// One kind of computation: attributes (the implementing struct's fields), shapes, gradient, cost, bodies.
 ///
 /// The contract of the bodies: inputs and outputs have the types that [`Op::infer`] gave; every output element is
@@ -146,6 +162,13 @@ pub trait Op: Debug + Send + Sync + Any {
     fn cpu_kernel(&self, cpu: &Cpu, inputs: &[TensorType], outputs: &[TensorType]) -> String {
         let _ = (inputs, outputs);
         format!("{}_{}", self.name(), cpu.isa())
+    }
+
+    /// Which values of the node a GPU may keep in memory as bf16, since its CUDA body takes them so. Where it does
+    /// (see [`Plan`](crate::graph::Plan)), the types given to [`Op::cuda`] say so. Each entry goes by itself.
+    fn narrow(&self, inputs: &[TensorType]) -> Vec<Narrow> {
+        let _ = inputs;
+        Vec::new()
     }
 
     /// What the op asks of a GPU in one run: launches with grids and arguments, and scratch. Depends on nothing but the

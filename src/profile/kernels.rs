@@ -30,7 +30,7 @@ pub fn kernel_times(executor: &Executor, runs: u32) -> Vec<KernelTime> {
         if node.op.is_view() {
             continue;
         }
-        let types = |values: &[_]| values.iter().map(|value| graph.ty(*value).clone()).collect::<Vec<_>>();
+        let types = |values: &[_]| values.iter().map(|value| executor.plan().stored(graph, *value)).collect::<Vec<_>>();
         let (inputs, outputs) = (types(&node.inputs), types(&node.outputs));
         let (time, cost) = (time / runs.max(1), node.op.cost(&inputs, &outputs));
         let kernels = device.kernels(&*node.op, &inputs, &outputs);

@@ -15,6 +15,8 @@ pub use primitives::{Primitive, PrimitiveProblem};
 pub use suite::{Family, families};
 
 use crate::device::Device;
+#[cfg(feature = "cuda")]
+use crate::device::cuda::Precision;
 use crate::ops::problem::Setting;
 use crate::{DeviceFault, Error, Result};
 
@@ -72,7 +74,7 @@ pub fn run(device: &Device, options: &Options, mut done: impl FnMut(&Outcome)) -
         outcomes.push(outcome);
         Ok(())
     };
-    let settings = [Setting::of(device.clone())];
+    let settings = settings(device)?;
     for family in families() {
         part(family.name, options.problems, &|seed| family.check(seed, &settings))?;
     }
@@ -82,6 +84,21 @@ pub fn run(device: &Device, options: &Options, mut done: impl FnMut(&Outcome)) -
         }
     }
     Ok(outcomes)
+}
+
+/// How the ops are tried: as they are; on a GPU also cut for a small one, so that products get the tiles of large ones, and with
+/// values kept as bf16 under that policy.
+fn settings(device: &Device) -> Result<Vec<Setting<'static>>> {
+    let mut settings = vec![Setting::of(device.clone())];
+    #[cfg(feature = "cuda")]
+    if let Device::Cuda(cuda) = device {
+        let small = Device::Cuda(std::sync::Arc::new(cuda.opened_again()?.cut_for(catalogue::SMALL)));
+        settings.push(Setting::of(small).prepared("cut for a small GPU".to_owned(), || ()));
+        if cuda.target().effective_precision() == Precision::Bf16 {
+            settings.push(Setting::of(device.clone()).narrow());
+        }
+    }
+    Ok(settings)
 }
 
 /// An error's words; of a kernel that does not compile, the compiler's own only the first time.

@@ -2,7 +2,7 @@
 
 use super::primitives::PrimitiveProblem;
 use crate::Result;
-use crate::graph::Graph;
+use crate::graph::{Graph, Value};
 use crate::muscle::problem::SimulateProblem;
 use crate::ops::boxes::problem::{BoxIouProblem, BoxMapProblem};
 use crate::ops::conv::problem::{ConvProblem, Pass};
@@ -32,13 +32,14 @@ pub struct Family {
     /// Its name.
     pub name: &'static str,
     check: fn(seed: u64, settings: &[Setting<'_>]) -> Result<()>,
-    graph: fn(seed: u64) -> Result<Graph>,
+    graph: fn(seed: u64, narrow: bool) -> Result<(Graph, Vec<Value>)>,
 }
 
 impl Family {
-    /// The graph of a seed's problem, with the gradients that are checked.
-    pub fn graph(&self, seed: u64) -> Result<Graph> {
-        (self.graph)(seed)
+    /// The graph of a seed's problem, with the gradients that are checked, and what is read of it; if `narrow`, as in
+    /// [`Setting::narrow`].
+    pub fn graph(&self, seed: u64, narrow: bool) -> Result<(Graph, Vec<Value>)> {
+        (self.graph)(seed, narrow)
     }
 
     /// Checks the problem of a seed.
@@ -59,9 +60,9 @@ macro_rules! family {
                 let $numbers = &mut Numbers::new(seed);
                 check_on(&$make, seed, settings)
             },
-            graph: |seed| {
+            graph: |seed, narrow| {
                 let $numbers = &mut Numbers::new(seed);
-                problem::graph(&$make, seed)
+                problem::graph(&$make, seed, narrow)
             },
         }
     };

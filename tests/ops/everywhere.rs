@@ -54,31 +54,42 @@ mod emulated {
         emulator: &'static Emulator,
         plain: Vec<Device>,
         checked: Vec<Device>,
+        /// As `checked`, with work cut as for a single multiprocessor: variants for large work.
+        small: Vec<Device>,
         oldest: Device,
     }
 
     impl Devices {
         fn new(emulator: &'static Emulator) -> Self {
-            let open = |precision, guarded| {
+            let cut = |precision, guarded, multiprocessors: Option<u32>| {
                 let sources = Sources::from_environment().expect("SARCOMERE_KERNELS names a folder, if it is set");
                 let opened = Cuda::with(0, precision, sources, KernelCache::disabled(), Bundle::empty());
                 let opened = opened.unwrap_or_else(|error| panic!("the emulated GPU cannot be opened: {error}"));
-                Device::Cuda(Arc::new(opened.guarded(guarded)))
+                let opened = opened.guarded(guarded);
+                Device::Cuda(Arc::new(match multiprocessors {
+                    Some(number) => opened.cut_for(number),
+                    None => opened,
+                }))
             };
+            let open = |precision, guarded| cut(precision, guarded, None);
             let all = |guarded| Precision::ALL.into_iter().map(|precision| open(precision, guarded)).collect();
             let (plain, checked) = (all(false), all(true));
+            let small = Precision::ALL.into_iter().map(|precision| cut(precision, true, Some(1))).collect();
             emulator.device(&OLDEST);
             let oldest = open(Precision::F32, true);
             emulator.device(&DeviceDescription::default());
-            Self { emulator, plain, checked, oldest }
+            Self { emulator, plain, checked, small, oldest }
         }
     }
 
     /// In full precision every schedule for one problem in eight and one schedule for the others; the other precisions in one
-    /// schedule each; and runs under checks: in full precision, in each of the others for one problem in four, and for one in eight
-    /// on the oldest architecture, which has neither tensor cores for these nor asynchronous copies.
+    /// schedule each, bf16 also with values kept so; and runs under checks: in full precision, in each of the others for one problem
+    /// in four, and for one in eight each on the oldest architecture, which has neither tensor cores for these nor asynchronous
+    /// copies, with work cut for a small GPU in each precision, and with values kept as bf16.
     pub fn settings(seed: u64) -> Vec<Setting<'static>> {
-        let Some(Devices { emulator, plain, checked, oldest }) = DEVICES.with(Clone::clone) else { return Vec::new() };
+        let Some(Devices { emulator, plain, checked, small, oldest }) = DEVICES.with(Clone::clone) else {
+            return Vec::new();
+        };
         let prepare = move |schedule: u32, checks: bool, description: DeviceDescription| {
             move || {
                 emulator.device(&description);
@@ -94,14 +105,22 @@ mod emulated {
             Setting::of(device.clone()).prepared(format!("schedule {schedule}"), prepare(schedule, false, usual))
         };
         let mut settings: Vec<_> = schedules.chain(plain[1..].iter().zip([own, own + 1])).map(in_schedule).collect();
+        let narrow = Setting::of(plain[2].clone()).narrow();
+        settings.push(narrow.prepared(format!("schedule {own}"), prepare(own, false, usual)));
         let mut under_checks = vec![(checked[0].clone(), usual)];
         // What problems are made of goes by seeds in dozens: each kind gets every turn.
         let turn = seed + seed / 12;
         if let which @ 1..=2 = turn as usize % 4 {
             under_checks.push((checked[which].clone(), usual));
         }
-        if turn % 8 == 5 {
-            under_checks.push((oldest, OLDEST));
+        match turn % 8 {
+            5 => under_checks.push((oldest, OLDEST)),
+            which @ (0 | 3 | 7) => under_checks.push((small[which as usize / 3].clone(), usual)),
+            6 => settings.push({
+                let narrow = Setting::of(checked[2].clone()).narrow();
+                narrow.prepared("under checks".to_owned(), prepare(seed as u32, true, usual))
+            }),
+            _ => {}
         }
         settings.extend(under_checks.into_iter().map(|(device, description)| {
             Setting::of(device).prepared("under checks".to_owned(), prepare(seed as u32, true, description))

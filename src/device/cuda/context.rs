@@ -54,6 +54,11 @@ impl Cuda {
         Self::with(ordinal, precision, sources, cache, Bundle::from_environment()?)
     }
 
+    /// The same GPU under the same policy, with a stream and modules of its own.
+    pub fn opened_again(&self) -> Result<Self> {
+        Ok(Self::open(self.ordinal, self.target.precision)?.guarded(self.guarded))
+    }
+
     /// Opens GPU `ordinal` with kernels from `sources`, compiled `ahead` of time or kept in `cache`.
     pub fn with(
         ordinal: usize,
@@ -111,6 +116,13 @@ impl Cuda {
     /// ends after it. Slow: for tests, and for finding out where a run goes wrong.
     pub fn guarded(mut self, guarded: bool) -> Self {
         self.guarded = guarded;
+        self
+    }
+
+    /// With work cut as for so many multiprocessors: variants for large work are then taken for small work, which is how they are
+    /// checked.
+    pub fn cut_for(mut self, multiprocessors: u32) -> Self {
+        self.target = self.target.cut_for(multiprocessors);
         self
     }
 

@@ -32,6 +32,7 @@ pub const SOURCES: &[(&str, &str)] = embedded![
     "conformance.cu",
     "conv_data.cu",
     "conv_weights.cu",
+    "convert.cu",
     "correlation.cu",
     "detection_targets.cu",
     "detections.cu",

@@ -140,6 +140,11 @@ impl Target {
         Self { architecture, multiprocessors, shared_bytes: shared_kib * 1024, precision }
     }
 
+    /// The same with work cut as for so many multiprocessors.
+    pub fn cut_for(self, multiprocessors: u32) -> Self {
+        Self { multiprocessors, ..self }
+    }
+
     /// The policy in force: tensor cores take bf16 and tf32 from 8.0 on; before, everything is `f32`.
     pub fn effective_precision(&self) -> Precision {
         if self.architecture.has_async_copy() { self.precision } else { Precision::F32 }

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::tensor::TensorType;
+use crate::tensor::{DType, TensorType};
 
 /// A node's types, as its launches are made for them.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +84,16 @@ impl Launch {
             shared: 0,
             args: Vec::new(),
         }
+    }
+
+    /// A launch of the variant of `kernel` for tensors kept in `dtype`: `relu_f32`, or `relu_bf16`.
+    pub fn stored(source: &'static str, kernel: &str, dtype: DType) -> Self {
+        Self::new(source, format!("{kernel}_{dtype}")).element("STORAGE", dtype)
+    }
+
+    /// With a constant that names a type of elements, `f32` if it is not there.
+    pub fn element(self, name: &'static str, dtype: DType) -> Self {
+        if dtype == DType::F32 { self } else { self.constant(name, dtype) }
     }
 
     /// With a constant that the source is compiled with. Sizes that vary from graph to graph are arguments, not constants.

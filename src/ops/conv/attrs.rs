@@ -1,7 +1,7 @@
 //! Attributes of convolutions and the optional inputs of the fused op.
 
 use crate::graph::Value;
-use crate::ops::{Input, expect_counts};
+use crate::ops::{Input, Narrow, expect_counts};
 use crate::tensor::{DType, TensorType};
 use crate::{Error, Result};
 
@@ -122,6 +122,11 @@ impl Fused {
     /// Position of the residual among the inputs.
     pub fn residual_index(self) -> Option<usize> {
         self.residual.then_some(2 + self.bias as usize)
+    }
+
+    /// What may be kept as bf16 of a convolution or data gradient: what it reads, and the result with the residual.
+    pub(super) fn narrow(self) -> Vec<Narrow> {
+        vec![Narrow::new([0], []), Narrow::new(self.residual_index(), [0])]
     }
 
     /// Position of the counts among the inputs.

@@ -4,7 +4,7 @@ use super::cuda_rows;
 use crate::device::Cpu;
 use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Value};
-use crate::ops::{Cost, CpuArgs, Op, Scratch, Workspace, expect_counts, expect_inputs, is_valid_row};
+use crate::ops::{Cost, CpuArgs, Narrow, Op, Scratch, Workspace, expect_counts, expect_inputs, is_valid_row};
 use crate::tensor::{DType, TensorType};
 use crate::{Error, Result};
 
@@ -43,6 +43,10 @@ impl Op for BiasGrad {
     fn cpu_workspace(&self, _: &Cpu, inputs: &[TensorType], _: &[TensorType]) -> Workspace {
         let shape = &inputs[0].shape;
         Workspace { packed: 0, scratch: Scratch::bytes::<f32>(shape.rows().div_ceil(CHUNK) * shape.last()) }
+    }
+
+    fn narrow(&self, _: &[TensorType]) -> Vec<Narrow> {
+        vec![Narrow::new([0], [])]
     }
 
     fn cuda(&self, target: &Target, types: &Types<'_>) -> Result<Work> {
@@ -95,6 +99,10 @@ impl Op for KeepRows {
     fn gradient(&self, context: &mut GradientContext<'_>) -> Result<Vec<Option<Value>>> {
         let dy = context.dy()?;
         Ok(vec![Some(context.graph.keep_rows(dy, context.inputs[1])?), None])
+    }
+
+    fn narrow(&self, _: &[TensorType]) -> Vec<Narrow> {
+        vec![Narrow::new([0], [0])]
     }
 
     fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {

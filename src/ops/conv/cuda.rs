@@ -4,6 +4,7 @@ use super::{Fused, Geometry};
 use crate::Result;
 use crate::device::cuda::{Arg, Divisor, Launch, Target, Types, Work};
 use crate::ops::matmul::tiles::{Tiles, int, sum_parts};
+use crate::tensor::DType;
 
 /// One spatial axis of a correlation: result `o` reads, for tap `j`, element `o stride + offset + j distance` of the source.
 /// Twin of `Axis` in `kernels/device/window.cuh`.
@@ -154,6 +155,8 @@ struct Data<'a> {
     channels: [usize; 2],
     /// Pixels of a map of the source and of the result.
     pixels: [usize; 2],
+    /// Element types of the source and of the result.
+    dtypes: [DType; 2],
     fused: Fused,
     groups: usize,
     relu: bool,
@@ -196,12 +199,15 @@ impl Data<'_> {
         let partial = tiles.partial_bytes(rows * columns);
         work.scratch = work.scratch.max(partial);
         let partial = if partial > 0 { Arg::Scratch(0) } else { Arg::Null };
-        let launch = finish(tiles.launch("conv_data", self.kernel).input(0).input(1));
+        let [source, result] = self.dtypes;
+        let product = tiles.launch("conv_data", self.kernel).element("SOURCE", source).element("RESULT", result);
+        let module = product.module.clone();
+        let launch = finish(product.input(0).input(1));
         work.launch(launch.arg(partial.clone()).structure(&shape));
         if tiles.parts > 1 {
             let launch = Launch::new("conv_data", "conv_finish_f32").over(rows * columns);
             // The same module as the product's.
-            let launch = Launch { module: tiles.launch("conv_data", self.kernel).module, ..launch };
+            let launch = Launch { module, ..launch };
             work.launch(finish(launch.arg(partial)).structure(&shape));
         }
         Ok(())
@@ -229,6 +235,7 @@ pub(super) fn fprop(
         n: g.n,
         channels: [g.cin, g.cout],
         pixels: [g.input_pixels(), g.output_pixels()],
+        dtypes: [types.inputs[0].dtype, types.outputs[0].dtype],
         fused,
         groups: groups(types, fused.counts_index()),
         relu,
@@ -254,6 +261,7 @@ pub(super) fn dgrad(
         n: g.n,
         channels: [g.cout, g.cin],
         pixels: [g.output_pixels(), g.input_pixels()],
+        dtypes: [types.inputs[0].dtype, types.outputs[0].dtype],
         fused,
         groups: groups(types, fused.counts_index()),
         relu,
@@ -294,7 +302,8 @@ pub(super) fn wgrad(op: &str, g: &Geometry, target: &Target, types: &Types<'_>, 
         partial: if tiles.parts > 1 { elements as i64 } else { 0 },
     };
     let to = if tiles.parts > 1 { Arg::Scratch(scratch) } else { Arg::Output(0) };
-    let launch = tiles.launch("conv_weights", "conv_wgrad").input(0).input(1);
+    let launch = tiles.launch("conv_weights", "conv_wgrad").element("SOURCE", types.inputs[0].dtype);
+    let launch = launch.element("UPSTREAM", types.inputs[1].dtype).input(0).input(1);
     let launch = launch.arg(counts.map_or(Arg::Null, Arg::Input)).arg(to);
     work.launch(launch.structure(&shape));
     if tiles.parts > 1 {

@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::device::cuda::{Arg, Divisor, Launch, Target, Types, Work};
 use crate::ops::matmul::tiles::int;
-use crate::tensor::Shape;
+use crate::tensor::{DType, Shape};
 
 /// Threads of a block.
 const THREADS: usize = 256;
@@ -55,15 +55,15 @@ pub(super) fn bias_grad(target: &Target, types: &Types<'_>) -> Result<Work> {
         columns: int(NAME, columns)?,
         chunk: int(NAME, chunk)?,
     };
-    let launch = || Launch::new("rows", "bias_grad_f32").block(THREADS);
+    let launch = |dtype| Launch::stored("rows", "bias_grad", dtype).block(THREADS);
     let partial = work.take_scratch(if chunks > 1 { chunks * channels * size_of::<f32>() } else { 0 });
     let to = if chunks > 1 { Arg::Scratch(partial) } else { Arg::Output(0) };
-    let first = launch().grid(column_blocks, chunks, 1).input(0).optional_input(types, 1);
+    let first = launch(types.inputs[0].dtype).grid(column_blocks, chunks, 1).input(0).optional_input(types, 1);
     work.launch(first.arg(to).structure(&sums));
     if chunks > 1 {
         let chunks = int(NAME, chunks)?;
         let sums = PixelSums { pixels: chunks, chunk: chunks, ..sums };
-        let second = launch().grid(column_blocks, 1, 1).scratch(partial).arg(Arg::Null);
+        let second = launch(DType::F32).grid(column_blocks, 1, 1).scratch(partial).arg(Arg::Null);
         work.launch(second.output(0).structure(&sums));
     }
     Ok(work)
@@ -79,7 +79,7 @@ pub(super) fn keep_rows(types: &Types<'_>) -> Result<Work> {
     let per_row = elements / rows;
     // A few elements for each thread.
     let blocks = per_row.div_ceil(4 * THREADS);
-    let launch = Launch::new("rows", "keep_rows_f32").grid(rows * blocks, 1, 1).block(THREADS);
+    let launch = Launch::stored("rows", "keep_rows", types.outputs[0].dtype).grid(rows * blocks, 1, 1).block(THREADS);
     let launch = launch.input(0).input(1).output(0).long(per_row).int(blocks);
     Ok(Work::of(launch.structure(&Divisor::new(int("keep_rows", rows / groups)?))))
 }

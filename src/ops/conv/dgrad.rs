@@ -7,7 +7,7 @@ use super::{Conv, ConvAttrs, ConvWgrad, Fused, Geometry, cpu, cuda};
 use crate::device::Cpu;
 use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Value};
-use crate::ops::{Cost, CpuArgs, Input, Op, Workspace, expect_inputs};
+use crate::ops::{Cost, CpuArgs, Input, Narrow, Op, Workspace, expect_inputs};
 use crate::tensor::{Shape, TensorType};
 use crate::{Error, Result};
 
@@ -28,7 +28,6 @@ impl ConvDgrad {
     /// Geometry of the convolution and the shape of its input.
     pub fn geometry(&self, inputs: &[TensorType]) -> Result<(Geometry, Shape)> {
         expect_inputs(self.name(), inputs, 2..=5)?;
-        expect_f32(self.name(), &inputs[..2])?;
         self.geometry_of(&inputs[0].shape, &inputs[1].shape)
     }
 
@@ -62,6 +61,7 @@ impl Op for ConvDgrad {
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
         let (_, x) = self.geometry(inputs)?;
+        expect_f32(self.name(), &inputs[..2])?;
         let dx = TensorType::f32(x);
         self.fused.check(self.name(), inputs, &dx)?;
         Ok(vec![dx])
@@ -117,6 +117,10 @@ impl Op for ConvDgrad {
         let geometry = self.geometry(inputs).map(|(geometry, _)| geometry);
         let name = |g| cpu::kernel_name(cpu, self.name(), &g, Direction::Backward, self.fused.counts);
         geometry.map_or_else(|_| self.name().to_owned(), name)
+    }
+
+    fn narrow(&self, _: &[TensorType]) -> Vec<Narrow> {
+        self.fused.narrow()
     }
 
     fn cuda(&self, target: &Target, types: &Types<'_>) -> Result<Work> {

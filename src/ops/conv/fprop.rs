@@ -7,7 +7,7 @@ use crate::Result;
 use crate::device::Cpu;
 use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Value};
-use crate::ops::{Cost, CpuArgs, Input, Op, Workspace, expect_inputs};
+use crate::ops::{Cost, CpuArgs, Input, Narrow, Op, Workspace, expect_inputs};
 use crate::tensor::TensorType;
 
 /// `y = relu?(conv(x, w) + bias + residual)`; inputs `x, w, [bias], [residual], [counts]`.
@@ -23,7 +23,6 @@ impl Conv {
     /// The geometry for these inputs.
     pub fn geometry(&self, inputs: &[TensorType]) -> Result<Geometry> {
         expect_inputs(self.name(), inputs, 2..=5)?;
-        expect_f32(self.name(), &inputs[..2])?;
         Geometry::new(self.name(), &self.attrs, &inputs[0].shape, &inputs[1].shape)
     }
 }
@@ -35,6 +34,7 @@ impl Op for Conv {
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
         let geometry = self.geometry(inputs)?;
+        expect_f32(self.name(), &inputs[..2])?;
         let y = TensorType::f32(geometry.output_shape(&self.attrs, &inputs[0].shape));
         self.fused.check(self.name(), inputs, &y)?;
         Ok(vec![y])
@@ -92,6 +92,10 @@ impl Op for Conv {
         let geometry = self.geometry(inputs);
         let name = |g| cpu::kernel_name(cpu, self.name(), &g, Direction::Forward, self.fused.counts);
         geometry.map_or_else(|_| self.name().to_owned(), name)
+    }
+
+    fn narrow(&self, _: &[TensorType]) -> Vec<Narrow> {
+        self.fused.narrow()
     }
 
     fn cuda(&self, target: &Target, types: &Types<'_>) -> Result<Work> {

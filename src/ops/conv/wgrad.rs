@@ -5,7 +5,7 @@ use super::{Conv, ConvAttrs, ConvDgrad, Fused, Geometry, cpu, cuda};
 use crate::device::Cpu;
 use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Value};
-use crate::ops::{Cost, CpuArgs, Op, Workspace, expect_counts, expect_inputs};
+use crate::ops::{Cost, CpuArgs, Narrow, Op, Workspace, expect_counts, expect_inputs};
 use crate::tensor::{Shape, TensorType};
 use crate::{Error, Result};
 
@@ -24,7 +24,6 @@ impl ConvWgrad {
     /// Geometry of the convolution and the shape of its weights.
     pub fn geometry(&self, inputs: &[TensorType]) -> Result<(Geometry, Shape)> {
         expect_inputs(self.name(), inputs, 2 + self.counts as usize..=2 + self.counts as usize)?;
-        expect_f32(self.name(), &inputs[..2])?;
         self.geometry_of(&inputs[0].shape, &inputs[1].shape)
     }
 
@@ -47,6 +46,7 @@ impl Op for ConvWgrad {
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
         let (geometry, w) = self.geometry(inputs)?;
+        expect_f32(self.name(), &inputs[..2])?;
         if self.counts {
             expect_counts(self.name(), &inputs[2], geometry.n)?;
         }
@@ -82,6 +82,10 @@ impl Op for ConvWgrad {
     fn cpu_workspace(&self, cpu: &Cpu, inputs: &[TensorType], _: &[TensorType]) -> Workspace {
         let geometry = self.geometry(inputs);
         geometry.map_or(Workspace::default(), |(g, _)| cpu::wgrad_workspace(cpu, &g, self.counts))
+    }
+
+    fn narrow(&self, _: &[TensorType]) -> Vec<Narrow> {
+        vec![Narrow::new([0], []), Narrow::new([1], [])]
     }
 
     fn cuda(&self, target: &Target, types: &Types<'_>) -> Result<Work> {

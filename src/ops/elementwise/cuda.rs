@@ -13,7 +13,7 @@ const SOURCE: &str = "elementwise";
 /// Neighbouring values that a thread handles.
 const WIDTH: usize = 4;
 /// Tensors that one launch adds up.
-const TERMS: usize = 8;
+pub(super) const TERMS: usize = 8;
 const MAX_OUTER: usize = 7;
 
 /// Axes of a broadcast as the kernels take them: an inner one, along which inputs step by 1 or 0, and outer ones, innermost
@@ -30,9 +30,22 @@ struct Broadcast {
     b: [i32; MAX_OUTER],
 }
 
+/// A launch of the variant for the element type of output 0, which the inputs share.
+fn stored(kernel: &str, types: &Types<'_>) -> Launch {
+    Launch::stored(SOURCE, kernel, types.outputs[0].dtype)
+}
+
+/// Rounds to bf16.
+pub(super) fn round_bf16(types: &Types<'_>) -> Work {
+    let n = types.outputs[0].len();
+    let launch = Launch::new("convert", "round_bf16").element("SOURCE", types.inputs[0].dtype);
+    let launch = launch.element("RESULT", types.outputs[0].dtype).over(n);
+    Work::of(launch.input(0).output(0).long(n))
+}
+
 pub(super) fn unary(name: &str, kind: UnaryKind, types: &Types<'_>) -> Work {
     let n = types.outputs[0].len();
-    let launch = Launch::new(SOURCE, format!("{name}_f32")).over(n.div_ceil(WIDTH)).input(0).output(0).long(n);
+    let launch = stored(name, types).over(n.div_ceil(WIDTH)).input(0).output(0).long(n);
     Work::of(match kind {
         UnaryKind::Affine { scale, offset } => launch.float(scale).float(offset),
         _ => launch,
@@ -41,15 +54,13 @@ pub(super) fn unary(name: &str, kind: UnaryKind, types: &Types<'_>) -> Work {
 
 pub(super) fn unary_grad(name: &str, types: &Types<'_>) -> Work {
     let n = types.outputs[0].len();
-    let launch = Launch::new(SOURCE, format!("{name}_f32")).over(n.div_ceil(WIDTH));
-    Work::of(launch.input(0).input(1).output(0).long(n))
+    Work::of(stored(name, types).over(n.div_ceil(WIDTH)).input(0).input(1).output(0).long(n))
 }
 
 pub(super) fn binary(name: &str, types: &Types<'_>) -> Result<Work> {
     let (a, b, n) = (&types.inputs[0], &types.inputs[1], types.outputs[0].len());
     if a == b {
-        let launch = Launch::new(SOURCE, format!("{name}_f32")).over(n.div_ceil(WIDTH));
-        return Ok(Work::of(launch.input(0).input(1).output(0).long(n)));
+        return Ok(Work::of(stored(name, types).over(n.div_ceil(WIDTH)).input(0).input(1).output(0).long(n)));
     }
     let axes = merged_axes(&a.shape, &b.shape, &types.outputs[0].shape);
     broadcast(name, &format!("{name}_broadcast"), &axes, n, 1)
@@ -98,7 +109,7 @@ pub(super) fn sum_of(types: &Types<'_>) -> Work {
         let begun = (next > 0).then_some(Arg::Output(0));
         let taken = (types.inputs.len() - next).min(TERMS - usize::from(begun.is_some()));
         let terms: Vec<Arg> = begun.into_iter().chain((next..next + taken).map(Arg::Input)).collect();
-        let launch = Launch::new(SOURCE, "sum_of_f32").over(n);
+        let launch = stored("sum_of", types).over(n);
         let launch = (0..TERMS).fold(launch, |launch, i| launch.arg(terms.get(i).cloned().unwrap_or(Arg::Null)));
         work.launch(launch.int(terms.len()).output(0).long(n));
         next += taken;

@@ -7,6 +7,7 @@ mod cuda;
 mod functions;
 pub mod math;
 pub mod problem;
+mod round;
 mod sum;
 mod unary;
 

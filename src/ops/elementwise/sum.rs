@@ -4,7 +4,7 @@ use crate::Result;
 use crate::device::Cpu;
 use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Value};
-use crate::ops::{Cost, CpuArgs, Op, ensure};
+use crate::ops::{Cost, CpuArgs, Narrow, Op, ensure};
 use crate::tensor::{DType, TensorType};
 
 /// `x0 + x1 + ...`, two or more `f32` tensors of one shape, added from first to last.
@@ -38,6 +38,12 @@ impl Op for SumOf {
 
     fn in_place(&self) -> &'static [usize] {
         &[0, 1]
+    }
+
+    fn narrow(&self, inputs: &[TensorType]) -> Vec<Narrow> {
+        // More terms take several launches, each of which would round.
+        let single = inputs.len() <= super::cuda::TERMS;
+        single.then(|| Narrow::new(0..inputs.len(), [0])).into_iter().collect()
     }
 
     fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {

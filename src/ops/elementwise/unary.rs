@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::device::Cpu;
 use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Value};
-use crate::ops::{Cost, CpuArgs, Op, ensure, expect_inputs};
+use crate::ops::{Cost, CpuArgs, Narrow, Op, ensure, expect_inputs};
 use crate::tensor::{DType, TensorType};
 use crate::{Error, Result};
 
@@ -150,6 +150,10 @@ impl Op for Unary {
         &[0]
     }
 
+    fn narrow(&self, _: &[TensorType]) -> Vec<Narrow> {
+        vec![Narrow::new([0], [0])]
+    }
+
     fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
         Ok(super::cuda::unary(self.name(), self.kind, types))
     }
@@ -186,6 +190,10 @@ impl Op for UnaryGrad {
 
     fn in_place(&self) -> &'static [usize] {
         &[0, 1]
+    }
+
+    fn narrow(&self, _: &[TensorType]) -> Vec<Narrow> {
+        vec![Narrow::new([0, 1], [0])]
     }
 
     fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {

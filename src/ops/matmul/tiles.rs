@@ -57,7 +57,15 @@ impl Tiles {
         let parts = steps.div_ceil(each).max(1);
         int(op, blocks)?;
         let [rows, columns, each, parts] = [rows, columns, each, parts].map(|value| int(op, value));
-        Ok(Self { precision, size: [height, width], rows: rows?, columns: columns?, steps: each?, parts: parts?, batch })
+        Ok(Self {
+            precision,
+            size: [height, width],
+            rows: rows?,
+            columns: columns?,
+            steps: each?,
+            parts: parts?,
+            batch,
+        })
     }
 
     /// A launch of the variant of `kernel` for this cut.

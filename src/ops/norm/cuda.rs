@@ -6,6 +6,7 @@ use super::{BatchNormAttrs, BatchNormGrad};
 use crate::Result;
 use crate::device::cuda::{Arg, Launch, Types, Work};
 use crate::ops::ensure;
+use crate::tensor::DType;
 
 const BLOCK: usize = 256;
 const WARP: usize = 32;
@@ -38,6 +39,8 @@ struct Cut {
     groups: usize,
     /// Whether there are counts, and where in the inputs.
     counts: Option<usize>,
+    /// Of values and their gradients.
+    dtype: DType,
 }
 
 impl Cut {
@@ -55,6 +58,7 @@ impl Cut {
             samples: shape[0],
             groups: counts.map_or(0, |counts| types.inputs[counts].len()),
             counts,
+            dtype: types.inputs[0].dtype,
         })
     }
 
@@ -70,7 +74,16 @@ impl Cut {
     /// A launch over channels and segments of `each` rows a thread, or over channels alone.
     fn launch(&self, kernel: &str, segments: usize) -> Launch {
         let source = if kernel.starts_with("batch_norm_fold") { "norm_fold" } else { "norm" };
-        Launch::new(source, kernel).grid(self.channels.div_ceil(self.columns), segments, 1).block(BLOCK)
+        self.over(Launch::new(source, kernel), segments)
+    }
+
+    /// As [`Cut::launch`], of the variant for the element type of the values.
+    fn stored(&self, kernel: &str, segments: usize) -> Launch {
+        self.over(Launch::stored("norm", kernel, self.dtype), segments)
+    }
+
+    fn over(&self, launch: Launch, segments: usize) -> Launch {
+        launch.grid(self.channels.div_ceil(self.columns), segments, 1).block(BLOCK)
     }
 
     fn structure(&self, each: usize) -> Rows {
@@ -92,7 +105,7 @@ impl Cut {
 
     /// The normalisation itself, into output 0. `eps` is negative if `spread` is 1 / std.
     fn normalise(&self, mean: Arg, spread: Arg, eps: f32, relu: bool) -> Launch {
-        let launch = self.launch("batch_norm_f32", self.segments(ROWS_MAPPED)).input(0).input(1).input(2);
+        let launch = self.stored("batch_norm", self.segments(ROWS_MAPPED)).input(0).input(1).input(2);
         let launch = launch.arg(mean).arg(spread).arg(self.counts()).output(0).float(eps).int(i32::from(relu));
         launch.structure(&self.structure(ROWS_MAPPED))
     }
@@ -115,9 +128,15 @@ pub(super) fn train(name: &str, attrs: &BatchNormAttrs, types: &Types<'_>) -> Re
     let [means, squares] = [(); 2].map(|()| work.take_scratch(segments * cut.channels * FLOAT));
     let numbers = work.take_scratch(segments * FLOAT);
     let structure = cut.structure(ROWS_SUMMED);
-    let launch = cut.launch("batch_norm_moments_f32", segments).input(0).arg(cut.counts());
+    let launch = cut.stored("batch_norm_moments", segments).input(0).arg(cut.counts());
     work.launch(launch.scratch(means).scratch(squares).scratch(numbers).structure(&structure));
-    let launch = cut.launch("batch_norm_statistics_f32", 1).scratch(means).scratch(squares).scratch(numbers);
+    // All kernels of a node come from one module.
+    let launch = cut
+        .launch("batch_norm_statistics_f32", 1)
+        .element("STORAGE", cut.dtype)
+        .scratch(means)
+        .scratch(squares)
+        .scratch(numbers);
     let launch = launch.int(segments).output(1).output(2).output(3).output(4).float(attrs.eps).float(attrs.momentum);
     work.launch(launch.int(i32::from(attrs.unbiased_moving_variance)).structure(&structure));
     if !types.inputs[0].is_empty() {
@@ -135,22 +154,28 @@ pub(super) fn grad(name: &str, op: &BatchNormGrad, types: &Types<'_>) -> Result<
     let eps = op.eps.unwrap_or(-1.0);
     let &[dx, dgamma, dbeta] = types.needed else { return Ok(work) };
     let parameters =
-        |kernel: &str, segments: usize| (0..6).fold(cut.launch(kernel, segments), Launch::input).arg(cut.counts());
+        |kernel: &str, segments: usize| (0..6).fold(cut.stored(kernel, segments), Launch::input).arg(cut.counts());
     let mut shares = Arg::Null;
     if op.eps.is_none() || dgamma || dbeta {
         let segments = cut.segments(ROWS_SUMMED);
         let [sums, dots] = [(); 2].map(|()| work.take_scratch(segments * cut.channels * FLOAT));
         let both = work.take_scratch(2 * cut.channels * FLOAT);
         let structure = cut.structure(ROWS_SUMMED);
-        let launch = parameters("batch_norm_products_f32", segments).scratch(sums).scratch(dots);
+        let launch = parameters("batch_norm_products", segments).scratch(sums).scratch(dots);
         work.launch(launch.float(eps).int(i32::from(op.relu)).structure(&structure));
-        let launch = cut.launch("batch_norm_sums_f32", 1).scratch(sums).scratch(dots).int(segments).arg(cut.counts());
+        let launch = cut
+            .launch("batch_norm_sums_f32", 1)
+            .element("STORAGE", cut.dtype)
+            .scratch(sums)
+            .scratch(dots)
+            .int(segments)
+            .arg(cut.counts());
         let launch = launch.output(1).output(2).scratch(both).int(i32::from(op.eps.is_none()));
         work.launch(launch.structure(&structure));
         shares = Arg::Scratch(both);
     }
     if dx && !types.inputs[0].is_empty() {
-        let launch = parameters("batch_norm_grad_f32", cut.segments(ROWS_MAPPED)).arg(shares).output(0);
+        let launch = parameters("batch_norm_grad", cut.segments(ROWS_MAPPED)).arg(shares).output(0);
         work.launch(launch.float(eps).int(i32::from(op.relu)).structure(&cut.structure(ROWS_MAPPED)));
     }
     Ok(work)

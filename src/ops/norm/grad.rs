@@ -5,7 +5,7 @@ use super::{cpu, expect_channels};
 use crate::device::Cpu;
 use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Value};
-use crate::ops::{Cost, CpuArgs, Op, Workspace, ensure, expect_inputs};
+use crate::ops::{Cost, CpuArgs, Narrow, Op, Workspace, ensure, expect_inputs};
 use crate::tensor::TensorType;
 use crate::{Error, Result};
 
@@ -56,6 +56,10 @@ impl Op for BatchNormGrad {
 
     fn in_place(&self) -> &'static [usize] {
         &[5]
+    }
+
+    fn narrow(&self, _: &[TensorType]) -> Vec<Narrow> {
+        vec![Narrow::new([0, 5], [0])]
     }
 
     fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {

@@ -7,7 +7,7 @@ use super::{BatchNormFrozen, BatchNormGrad, cpu, expect_channels};
 use crate::device::Cpu;
 use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Value};
-use crate::ops::{Cost, CpuArgs, Op, Workspace, expect_inputs};
+use crate::ops::{Cost, CpuArgs, Narrow, Op, Workspace, expect_inputs};
 use crate::tensor::TensorType;
 use crate::{Error, Result};
 
@@ -82,6 +82,10 @@ impl Op for BatchNormTrain {
 
     fn cpu_workspace(&self, cpu: &Cpu, inputs: &[TensorType], _: &[TensorType]) -> Workspace {
         Workspace { packed: 0, scratch: cpu::scratch_bytes(cpu, &Blocks::new(&inputs[0].shape)) }
+    }
+
+    fn narrow(&self, _: &[TensorType]) -> Vec<Narrow> {
+        vec![Narrow::new([0], [0])]
     }
 
     fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {

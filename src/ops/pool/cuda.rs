@@ -40,16 +40,19 @@ fn pool(op: &str, geometry: &Geometry) -> Result<Pool> {
 
 pub(super) fn max_pool(op: &str, geometry: &Geometry, types: &Types<'_>) -> Result<Work> {
     let (pool, n) = (pool(op, geometry)?, types.outputs[0].len());
-    Ok(Work::of(Launch::new("pool", "max_pool_f32").over(n).input(0).output(0).int(n).structure(&pool)))
+    Ok(Work::of(
+        Launch::stored("pool", "max_pool", types.outputs[0].dtype).over(n).input(0).output(0).int(n).structure(&pool),
+    ))
 }
 
 pub(super) fn max_pool_grad(op: &str, geometry: &Geometry, types: &Types<'_>) -> Result<Work> {
     let (pool, windows, n) = (pool(op, geometry)?, types.inputs[1].len(), types.outputs[0].len());
     let mut work = Work::new();
     let winners = work.take_scratch(windows * size_of::<i32>());
-    let launch = Launch::new("pool", "max_pool_winner_f32").over(windows).input(0).scratch(winners);
+    let dtype = types.outputs[0].dtype;
+    let launch = Launch::stored("pool", "max_pool_winner", dtype).over(windows).input(0).scratch(winners);
     work.launch(launch.int(windows).structure(&pool));
-    let launch = Launch::new("pool", "max_pool_grad_f32").over(n).input(1).scratch(winners).output(0);
+    let launch = Launch::stored("pool", "max_pool_grad", dtype).over(n).input(1).scratch(winners).output(0);
     work.launch(launch.int(n).structure(&pool));
     Ok(work)
 }

@@ -7,7 +7,7 @@ pub mod problem;
 use crate::device::Cpu;
 use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Graph, Value};
-use crate::ops::{Cost, CpuArgs, Op, ensure, expect_inputs};
+use crate::ops::{Cost, CpuArgs, Narrow, Op, ensure, expect_inputs};
 use crate::tensor::{DType, Shape, TensorType};
 use crate::{Error, Result};
 
@@ -84,6 +84,10 @@ impl Op for MaxPool {
         Cost::new(self.flops(&outputs[0].shape), inputs, outputs)
     }
 
+    fn narrow(&self, _: &[TensorType]) -> Vec<Narrow> {
+        vec![Narrow::new([0], [0])]
+    }
+
     fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
         let geometry = cpu::Geometry::new(self, &types.inputs[0].shape, &types.outputs[0].shape);
         cuda::max_pool(self.name(), &geometry, types)
@@ -115,6 +119,10 @@ impl Op for MaxPoolGrad {
 
     fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
         Cost::new(self.pool.flops(&inputs[1].shape), inputs, outputs)
+    }
+
+    fn narrow(&self, _: &[TensorType]) -> Vec<Narrow> {
+        vec![Narrow::new([0, 1], [0])]
     }
 
     fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {

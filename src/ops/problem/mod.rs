@@ -19,7 +19,7 @@ pub use setting::{Setting, processors};
 
 use crate::device::Device;
 use crate::device::cuda::Precision;
-use crate::graph::{Executor, Graph, Value};
+use crate::graph::{Executor, Graph, Source, Value};
 use crate::tensor::{DType, Tensor, TensorType};
 use crate::{Error, Result};
 
@@ -53,8 +53,8 @@ struct Expected {
     directions: Vec<Tensor>,
     /// For each differentiable input: finite differences at some elements.
     gradients: Vec<Vec<(usize, f64)>>,
-    /// What honest loops of each precision make of it.
-    honest: HashMap<Precision, Honest>,
+    /// What honest loops of each precision make of it; with `true`, of results rounded to bf16.
+    honest: HashMap<(Precision, bool), Honest>,
 }
 
 /// What plain `f32` loops on inputs rounded to a precision give: the error that a correct body may make twice.
@@ -74,7 +74,7 @@ impl Honest {
         outputs: &[Vec<f64>],
         gradients: &[Vec<(usize, f64)>],
         directions: &[Vec<f64>],
-        precision: Precision,
+        (precision, narrow): (Precision, bool),
     ) -> Result<Self> {
         let mut inputs: Vec<Data<f32>> = tensors.iter().map(data).collect::<Result<_>>()?;
         for input in &mut inputs {
@@ -82,7 +82,10 @@ impl Honest {
                 values.iter_mut().for_each(|value| *value = precision.round(*value));
             }
         }
-        let honest = problem.reference::<f32>(&inputs);
+        let mut honest = problem.reference::<f32>(&inputs);
+        if narrow {
+            honest.iter_mut().flatten().for_each(|value| *value = Precision::Bf16.round(*value));
+        }
         let bound = |(honest, expected): (&Vec<f32>, &Vec<f64>)| {
             tolerance(expected, &honest.iter().map(|v| v.wide()).collect::<Vec<f64>>())
         };
@@ -107,11 +110,11 @@ impl Honest {
 }
 
 impl Expected {
-    fn new<P: Problem>(problem: &P, seed: u64, precisions: &[Precision]) -> Result<Self> {
+    fn new<P: Problem>(problem: &P, seed: u64, kinds: &[(Precision, bool)]) -> Result<Self> {
         let tensors = problem.inputs(seed);
         let wide: Vec<Data<f64>> = tensors.iter().map(data).collect::<Result<_>>()?;
         let outputs = problem.reference::<f64>(&wide);
-        let (graph, _, values) = graph_of(problem, &tensors)?;
+        let (graph, _, values) = graph_of(problem, &tensors, false)?;
         if values.len() != outputs.len() {
             let (found, expected) = (values.len(), outputs.len());
             return Err(Error::graph(format!("{problem:?}: {found} outputs, the reference has {expected}")));
@@ -121,22 +124,25 @@ impl Expected {
         let differences = |index: usize| finite_differences(problem, &wide, index, &weights);
         let gradients: Vec<_> = problem.differentiable().into_iter().map(differences).collect();
         let mut honest = HashMap::new();
-        for &precision in precisions {
-            let made = Honest::new(problem, &tensors, &outputs, &gradients, &weights, precision)?;
-            honest.insert(precision, made);
+        for &kind in kinds {
+            honest.insert(kind, Honest::new(problem, &tensors, &outputs, &gradients, &weights, kind)?);
         }
         Ok(Self { tensors, outputs, directions, gradients, honest })
     }
 
-    fn compare<P: Problem>(&self, problem: &P, device: &Device, seed: u64) -> Result<()> {
+    fn compare<P: Problem>(&self, problem: &P, setting: &Setting<'_>, seed: u64) -> Result<()> {
+        let (device, narrow) = (setting.prepared_device(), setting.narrow);
         let precision = device.precision();
-        let honest = self.honest.get(&precision);
+        let honest = self.honest.get(&(precision, narrow));
         let honest = honest.ok_or_else(|| Error::graph(format!("no reference was made for {precision}")))?;
-        let (graph, inputs, outputs, targets) = differentiated(problem, &self.tensors, &self.directions)?;
+        let Differentiated { graph, inputs, outputs, directions, targets } =
+            differentiated(problem, &self.tensors, &self.directions, narrow)?;
         let mut executor = Executor::new(device, Arc::new(graph), &targets)?;
         let variables = problem.variables();
         let fed = inputs.iter().copied().zip(&self.tensors).enumerate();
-        let feeds: Vec<(Value, &Tensor)> = fed.filter(|(i, _)| !variables.contains(i)).map(|(_, fed)| fed).collect();
+        let given = directions.iter().map(|(value, i)| (*value, &self.directions[*i]));
+        let feeds: Vec<(Value, &Tensor)> =
+            fed.filter(|(i, _)| !variables.contains(i)).map(|(_, fed)| fed).chain(given).collect();
         let run = |executor: &mut Executor| {
             variables.iter().try_for_each(|i| executor.set(&format!("input{i}"), &self.tensors[*i]))?;
             executor.run(&feeds)
@@ -158,7 +164,9 @@ impl Expected {
             let gradient = wide_values(&first[outputs.len() + slot])?;
             let largest = gradient.iter().fold(0.0f64, |a, b| a.max(b.abs()));
             // Central differences of an f64 function with steps of 1e-5 are good to about 1e-9 of its scale.
-            let bound = largest * (honest.relative * 8.0 + 64.0 * f32::EPSILON as f64)
+            // A gradient may pass through some nodes, each of which rounds once.
+            let rounding = if narrow { NARROW_NODES * BF16_ROUNDING } else { 0.0 };
+            let bound = largest * (honest.relative * 8.0 + 64.0 * f32::EPSILON as f64 + rounding)
                 + 1e-7 * largest.max(1.0)
                 + 2.0 * honest.gradients[slot];
             for &(element, expected) in &self.gradients[slot] {
@@ -176,8 +184,13 @@ impl Expected {
     }
 }
 
-/// The problem's graph, its inputs and its outputs.
-fn graph_of<P: Problem>(problem: &P, tensors: &[Tensor]) -> Result<(Graph, Vec<Value>, Vec<Value>)> {
+/// Unit roundoff of bf16.
+const BF16_ROUNDING: f64 = 1.0 / 256.0;
+/// Nodes of a problem's gradient that round one after the other, at most.
+const NARROW_NODES: f64 = 4.0;
+
+/// The problem's graph, its inputs and its outputs; if `narrow`, floats are rounded to bf16 before and after.
+fn graph_of<P: Problem>(problem: &P, tensors: &[Tensor], narrow: bool) -> Result<(Graph, Vec<Value>, Vec<Value>)> {
     let mut graph = Graph::new();
     let mut inputs = Vec::new();
     let variables = problem.variables();
@@ -185,31 +198,53 @@ fn graph_of<P: Problem>(problem: &P, tensors: &[Tensor]) -> Result<(Graph, Vec<V
         let (name, ty) = (format!("input{i}"), tensor.ty().clone());
         inputs.push(if variables.contains(&i) { graph.variable(&name, ty)? } else { graph.input(&name, ty)? });
     }
-    let outputs = problem.build(&mut graph, &inputs)?;
+    let rounded = |graph: &mut Graph, values: &[Value]| -> Result<Vec<Value>> {
+        let round = |value: &Value| match graph.ty(*value).dtype {
+            DType::F32 if narrow && !matches!(graph.source(*value), Source::Variable(_)) => graph.round_bf16(*value),
+            _ => Ok(*value),
+        };
+        values.iter().map(round).collect()
+    };
+    let taken = rounded(&mut graph, &inputs)?;
+    let outputs = problem.build(&mut graph, &taken)?;
+    let outputs = rounded(&mut graph, &outputs)?;
     Ok((graph, inputs, outputs))
 }
 
-/// The same with gradients of the outputs, weighed by `directions`; the last are outputs and gradients together.
-#[allow(clippy::type_complexity)]
+/// A problem's graph with gradients.
+struct Differentiated {
+    graph: Graph,
+    inputs: Vec<Value>,
+    outputs: Vec<Value>,
+    /// Inputs that the outputs' gradients come by, and which of the outputs each is of.
+    directions: Vec<(Value, usize)>,
+    /// Outputs and gradients together.
+    targets: Vec<Value>,
+}
+
+/// The problem's graph with gradients of the outputs, weighed by `directions`.
 fn differentiated<P: Problem>(
     problem: &P,
     tensors: &[Tensor],
     directions: &[Tensor],
-) -> Result<(Graph, Vec<Value>, Vec<Value>, Vec<Value>)> {
-    let (mut graph, inputs, outputs) = graph_of(problem, tensors)?;
+    narrow: bool,
+) -> Result<Differentiated> {
+    let (mut graph, inputs, outputs) = graph_of(problem, tensors, narrow)?;
+    let mut given = Vec::new();
     let wrt: Vec<Value> = problem.differentiable().iter().map(|i| inputs[*i]).collect();
     let mut targets = outputs.clone();
     if !wrt.is_empty() {
         let mut seeds = Vec::new();
-        for (output, direction) in outputs.iter().zip(directions) {
+        for (i, (output, direction)) in outputs.iter().zip(directions).enumerate() {
             if graph.ty(*output).dtype == DType::F32 {
-                let direction = graph.constant(direction.clone());
+                let direction = graph.input(&format!("direction{i}"), direction.ty().clone())?;
+                given.push((direction, i));
                 seeds.push((*output, direction));
             }
         }
         targets.extend(graph.gradients_from(&seeds, &wrt)?);
     }
-    Ok((graph, inputs, outputs, targets))
+    Ok(Differentiated { graph, inputs, outputs, directions: given, targets })
 }
 
 /// Random weights of outputs.
@@ -218,12 +253,14 @@ fn directions(graph: &Graph, outputs: &[Value], seed: u64) -> Result<Vec<Tensor>
     outputs.iter().enumerate().map(direction).collect()
 }
 
-/// What a check of the problem runs: its graph with the gradients that are checked.
-pub fn graph<P: Problem>(problem: &P, seed: u64) -> Result<Graph> {
+/// What a check of the problem runs: its graph with the gradients that are checked, and what is read; if `narrow`, as in
+/// [`Setting::narrow`].
+pub fn graph<P: Problem>(problem: &P, seed: u64, narrow: bool) -> Result<(Graph, Vec<Value>)> {
     let tensors = problem.inputs(seed);
-    let (graph, _, outputs) = graph_of(problem, &tensors)?;
+    let (graph, _, outputs) = graph_of(problem, &tensors, narrow)?;
     let directions = directions(&graph, &outputs, seed)?;
-    Ok(differentiated(problem, &tensors, &directions)?.0)
+    let Differentiated { graph, targets, .. } = differentiated(problem, &tensors, &directions, narrow)?;
+    Ok((graph, targets))
 }
 
 /// Central differences of the `f64` reference in the directions, at every element of small inputs and at an even sample of
@@ -263,22 +300,23 @@ fn finite_differences<P: Problem>(
 /// Runs the problem on the device and compares outputs with the reference, gradients with finite differences.
 /// An error says what differs, where, and by how much.
 pub fn check<P: Problem>(problem: &P, device: &Device, seed: u64) -> Result<()> {
-    Expected::new(problem, seed, &[device.precision()])?.compare(problem, device, seed)
+    let expected = Expected::new(problem, seed, &[(device.precision(), false)])?;
+    expected.compare(problem, &Setting::of(device.clone()), seed)
 }
 
 /// As [`check`] in several settings, with the reference worked out once. What goes wrong is told with the setting in front.
 pub fn check_on<P: Problem>(problem: &P, seed: u64, settings: &[Setting<'_>]) -> Result<()> {
-    let mut precisions: Vec<Precision> = settings.iter().map(|setting| setting.device.precision()).collect();
-    precisions.sort();
-    precisions.dedup();
-    let expected = Expected::new(problem, seed, &precisions)?;
+    let mut kinds: Vec<_> = settings.iter().map(|setting| (setting.device.precision(), setting.narrow)).collect();
+    kinds.sort();
+    kinds.dedup();
+    let expected = Expected::new(problem, seed, &kinds)?;
     settings.iter().try_for_each(|setting| {
         let told = |error| match error {
             // What a device lacks is no finding about the problem.
             error @ Error::Device { .. } => error,
             error => Error::graph(format!("[{}] {error}", setting.name)),
         };
-        expected.compare(problem, setting.prepared_device(), seed).map_err(told)
+        expected.compare(problem, setting, seed).map_err(told)
     })
 }
 

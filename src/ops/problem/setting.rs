@@ -15,13 +15,19 @@ pub fn processors() -> Vec<Device> {
 pub struct Setting<'a> {
     pub(super) device: Device,
     pub(super) name: String,
+    pub(super) narrow: bool,
     prepare: Box<dyn Fn() + 'a>,
 }
 
 impl<'a> Setting<'a> {
     /// A device that needs no preparation.
     pub fn of(device: Device) -> Self {
-        Self { name: device.describe(), device, prepare: Box::new(|| ()) }
+        Self { name: device.describe(), device, narrow: false, prepare: Box::new(|| ()) }
+    }
+
+    /// The same with inputs and outputs rounded to bf16, so that a GPU under that policy keeps all in memory so that can be.
+    pub fn narrow(self) -> Self {
+        Self { name: format!("{}, kept as bf16", self.name), narrow: true, ..self }
     }
 
     /// The device, after the preparation.

@@ -33,7 +33,8 @@ pub(super) fn forward(attrs: &RoiAlignAttrs, types: &Types<'_>) -> Result<Work> 
         return Ok(work);
     }
     for level in 0..maps.len() {
-        let launch = Launch::new(SOURCE, "roi_align_f32").grid(boxes.shape.rows(), attrs.pool[0], 1);
+        let launch =
+            Launch::stored(SOURCE, "roi_align", types.outputs[0].dtype).grid(boxes.shape.rows(), attrs.pool[0], 1);
         let launch = launch.input(0).input(1 + level);
         let launch = if counts.is_some() { launch.input(1 + maps.len()) } else { launch.arg(Arg::Null) };
         work.launch(attributes(launch.output(0), attrs, boxes, maps, level));
@@ -45,7 +46,9 @@ pub(super) fn backward(op: &RoiAlignGrad, types: &Types<'_>) -> Result<Work> {
     let mut work = Work::new();
     for (level, map) in op.levels.iter().enumerate().filter(|(level, map)| types.needed[*level] && !map.is_empty()) {
         let (pixels, channels) = (map.shape[0] * map.shape[1] * map.shape[2], map.shape[3]);
-        let launch = Launch::new(SOURCE, "roi_align_grad_f32").grid(pixels, channels.div_ceil(SIEVE), 1).block(SIEVE);
+        let launch = Launch::stored(SOURCE, "roi_align_grad", types.inputs[1].dtype)
+            .grid(pixels, channels.div_ceil(SIEVE), 1)
+            .block(SIEVE);
         let launch = launch.input(0).input(1).optional_input(types, 2).output(level);
         work.launch(attributes(launch, &op.attrs, &types.inputs[0], &op.levels, level));
     }

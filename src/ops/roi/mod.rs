@@ -7,7 +7,7 @@ pub(crate) mod sample;
 
 use std::sync::Arc;
 
-use super::{Cost, CpuArgs, Op, ensure};
+use super::{Cost, CpuArgs, Narrow, Op, ensure};
 use crate::Result;
 use crate::device::Cpu;
 use crate::device::cuda::{Target, Types, Work};
@@ -160,6 +160,11 @@ impl Op for RoiAlign {
         Cost::new(6 * outputs[0].len() as u64, inputs, outputs)
     }
 
+    fn narrow(&self, inputs: &[TensorType]) -> Vec<Narrow> {
+        let maps = split_counts(&inputs[1..]).0.len();
+        vec![Narrow::new(1..1 + maps, [0])]
+    }
+
     fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
         cuda::forward(&self.attrs, types)
     }
@@ -188,6 +193,10 @@ impl Op for RoiAlignGrad {
 
     fn optional_outputs(&self) -> Vec<usize> {
         (0..self.levels.len()).collect()
+    }
+
+    fn narrow(&self, _: &[TensorType]) -> Vec<Narrow> {
+        vec![Narrow::new([1], 0..self.levels.len())]
     }
 
     fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {

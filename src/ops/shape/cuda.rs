@@ -138,8 +138,9 @@ pub(super) fn transpose(op: &str, permutation: &[usize], types: &Types<'_>) -> R
 
 /// `kernel` for images of which the smaller are `[N,H,W,C]`.
 pub(super) fn upsample(kernel: &str, small: &Shape, types: &Types<'_>) -> Work {
-    let (w, c) = (small[2], small[3]);
-    Work::of(over_words(kernel, types.outputs[0].len()).int(w * c).int(c))
+    let (w, c, n) = (small[2], small[3], types.outputs[0].len());
+    let launch = Launch::stored(SOURCE, kernel, types.outputs[0].dtype).over(n).input(0).output(0).int(n);
+    Work::of(launch.int(w * c).int(c))
 }
 
 pub(super) fn gather_rows(types: &Types<'_>) -> Work {

@@ -4,7 +4,7 @@ use crate::Result;
 use crate::device::Cpu;
 use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Value};
-use crate::ops::{Cost, CpuArgs, Op, ensure, expect_inputs};
+use crate::ops::{Cost, CpuArgs, Narrow, Op, ensure, expect_inputs};
 use crate::tensor::{DType, TensorType};
 
 /// `[N,H,W,C] -> [N,2H,2W,C]`: `y[n,i,j,c] = x[n,i/2,j/2,c]`.
@@ -37,8 +37,12 @@ impl Op for UpsampleNearest2x {
         Cost::new(0, inputs, outputs)
     }
 
+    fn narrow(&self, _: &[TensorType]) -> Vec<Narrow> {
+        vec![Narrow::new([0], [0])]
+    }
+
     fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
-        Ok(super::cuda::upsample("upsample_nearest_2x_f32", &types.inputs[0].shape, types))
+        Ok(super::cuda::upsample("upsample_nearest_2x", &types.inputs[0].shape, types))
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {
@@ -70,8 +74,12 @@ impl Op for UpsampleNearest2xGrad {
         Cost::new(3 * outputs[0].len() as u64, inputs, outputs)
     }
 
+    fn narrow(&self, _: &[TensorType]) -> Vec<Narrow> {
+        vec![Narrow::new([0], [0])]
+    }
+
     fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
-        Ok(super::cuda::upsample("upsample_nearest_2x_grad_f32", &types.outputs[0].shape, types))
+        Ok(super::cuda::upsample("upsample_nearest_2x_grad", &types.outputs[0].shape, types))
     }
 
     fn cpu_run(&self, cpu: &Cpu, args: &mut CpuArgs<'_>) -> Result<()> {

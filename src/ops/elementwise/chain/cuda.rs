@@ -114,7 +114,8 @@ pub(super) fn chain(op: &str, program: &[program::Instruction], types: &Types<'_
     instructions.iter_mut().zip(program).for_each(|(to, instruction)| *to = encoded(instruction));
     let program = Program { length: program.len() as i32, plain, instructions };
     let pointers = (0..shapes.len()).map(Arg::Input).collect();
-    let launch = Launch::new("elementwise_chain", format!("elementwise_chain{variant}_f32")).over(n / width);
+    let kernel = format!("elementwise_chain{variant}");
+    let launch = Launch::stored("elementwise_chain", &kernel, types.outputs[0].dtype).over(n / width);
     let launch = launch.pointers(pointers, MAX_INPUTS).structure(&program).structure(&structure);
     Ok(Work::of(launch.output(0).int(n / width)))
 }

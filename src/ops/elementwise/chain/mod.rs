@@ -15,7 +15,7 @@ use super::binary::broadcast;
 use crate::device::Cpu;
 use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Graph, Value};
-use crate::ops::{Cost, CpuArgs, Op, ensure, expect_inputs};
+use crate::ops::{Cost, CpuArgs, Narrow, Op, ensure, expect_inputs};
 use crate::tensor::{DType, Shape, TensorType};
 use crate::{Error, Result};
 
@@ -88,6 +88,10 @@ impl Op for ElementwiseChain {
 
     fn formula(&self) -> Option<String> {
         Some(self.expression.to_string())
+    }
+
+    fn narrow(&self, inputs: &[TensorType]) -> Vec<Narrow> {
+        vec![Narrow::new(0..inputs.len(), [0])]
     }
 
     fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
