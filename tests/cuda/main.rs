@@ -7,6 +7,7 @@ mod commands;
 mod engine;
 mod faults;
 mod networks;
+mod storage;
 mod support;
 
 #[path = "../toy/elementwise.rs"]
