@@ -54,6 +54,11 @@ struct Seen {
         Place moved;
         int elements;
     } rows[SLOTS<TILE_ROWS>];
+    // The windows of a step's pixels.
+    struct Window {
+        Place at;  // far outside if there is no such pixel, or it does not count
+        const E* first;
+    } windows[Format::QUADS];
 
     __device__ __forceinline__ Seen(const E* x, const WeightSums& shape, Rows valid)
         : x(x), shape(shape), valid(valid) {}
@@ -72,20 +77,23 @@ struct Seen {
         return !valid.any_valid(shape.pixels.quotient(k), shape.pixels.quotient(last));
     }
 
-    __device__ __forceinline__ Quad<E> four(int slot, int, int row, int k) const {
-        const int inside = k < shape.depth ? shape.rows - row : 0;
-        if (inside <= 0) return zero_quad<E>();
+    __device__ __forceinline__ void step(int quad, int k) {
         int n = k;
-        const Place window = window_start(shape.axes, place_of_result(shape.axes, n));
-        const long long pixel = static_cast<long long>(n) * shape.x_pixels + pixels_of(shape.axes, window);
-        const E* const first = x + pixel * shape.channels.value;
-        if (!valid.valid(n)) return zero_quad<E>();
+        const Place at = window_start(shape.axes, place_of_result(shape.axes, n));
+        const long long pixel = static_cast<long long>(n) * shape.x_pixels + pixels_of(shape.axes, at);
+        windows[quad] = {at, x + pixel * shape.channels.value};
+        if (k >= shape.depth || !valid.valid(n)) windows[quad].at.t = -(1 << 30);
+    }
+
+    __device__ __forceinline__ Quad<E> four(int slot, int quad, int row, int) const {
+        const int inside = shape.rows - row;
+        const Window& window = windows[quad];
         const auto element = [&](const Row& row) -> const E* {
-            const Place at = {window.t + row.moved.t, window.y + row.moved.y, window.x + row.moved.x};
-            return exists(shape.axes, at) ? first + row.elements : nullptr;
+            const Place at = {window.at.t + row.moved.t, window.at.y + row.moved.y, window.at.x + row.moved.x};
+            return exists(shape.axes, at) ? window.first + row.elements : nullptr;
         };
         if (shape.x_aligned) {
-            const E* from = element(rows[slot]);
+            const E* from = inside > 0 ? element(rows[slot]) : nullptr;
             return from == nullptr ? zero_quad<E>() : load_quad(from);
         }
         return quad_of<E>([&](int i) { return i < inside ? element(row_at(row + i)) : nullptr; });
@@ -102,6 +110,7 @@ struct Given {
     Rows valid;
 
     __device__ __forceinline__ void start(int, int) {}
+    __device__ __forceinline__ void step(int, int) {}
 
     __device__ __forceinline__ Quad<E> four(int slot, int quad, int row, int k) const {
         const bool counted = valid.counts != nullptr && k < shape.depth;

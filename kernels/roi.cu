@@ -9,9 +9,9 @@
 // an image are 1.4 MB; 6 operations an element. Memory limits it.
 // Backward: one block for each pixel of a level; it gathers, box by box in order, what the samples next to the pixel give it;
 // threads run along c. Boxes are sieved 256 at a time: each thread asks of one box whether it has a sample there, and the
-// block goes on with those that do, in order. Reads each element of the crops' gradient four times, writes each level once; for
+// block goes on with those that do, in order, and with their samples next to the pixel. Reads each element of the crops' gradient four times, writes each level once; for
 // 200 boxes on 340 pixels the sieve costs 70,000 tests.
-// Needs: any architecture; 1 KiB of shared memory. Determinism: run_to_run; sums go in the order of boxes, then samples.
+// Needs: any architecture; 5 KiB of shared memory. Determinism: run_to_run; sums go in the order of boxes, then samples.
 #include "device/prelude.cuh"
 #include "device/element.cuh"
 #include "device/reduce.cuh"
@@ -83,19 +83,34 @@ __device__ __forceinline__ float weight(Sample at, int cell) {
     return (at.low == cell ? 1.0f - at.f : 0.0f) + (at.high == cell ? at.f : 0.0f);
 }
 
-__device__ __forceinline__ bool touches(Axis axis, int count, int cell) {
+// The samples along an axis that lie next to a cell: as they go one way, they follow each other.
+struct Span {
+    int first, last;
+
+    __device__ __forceinline__ bool empty() const { return last < first; }
+};
+
+__device__ __forceinline__ Span touching(Axis axis, int count, int cell) {
+    Span span = {count, -1};
     for (int i = 0; i < count; ++i) {
         const Sample at = sample(axis, i);
-        if (at.inside && (at.low == cell || at.high == cell)) return true;
+        if (!at.inside || (at.low != cell && at.high != cell)) continue;
+        span.first = min(span.first, i);
+        span.last = i;
     }
-    return false;
+    return span;
 }
 
 constexpr int SIEVE = 256;
 
 KERNEL(SIEVE) STORED(roi_align_grad)(const float* boxes, const Stored* crops, const int* counts, Stored* map, Roi roi, Rule rule, Level level,
                                  float octave) {
-    SHARED(int, hits, [SIEVE]);
+    // A box that reaches the pixel, and its samples next to it.
+    struct Hit {
+        int box;
+        Span y, x;
+    };
+    SHARED(Hit, hits, [SIEVE]);
     const int pixels = level.height * level.width;
     const int64_t image = blockIdx.x / pixels;
     const int pixel = blockIdx.x % pixels, y = pixel / level.width, x = pixel % level.width;
@@ -106,27 +121,30 @@ KERNEL(SIEVE) STORED(roi_align_grad)(const float* boxes, const Stored* crops, co
     for (int first = 0; first < roi.boxes; first += SIEVE) {
         // The sieve: boxes of this level that have a sample next to the pixel, kept in order.
         const int mine = first + threadIdx.x;
-        bool hit = false;
+        Hit hit = {mine, {0, -1}, {0, -1}};
         if (mine < roi.boxes && valid_row(image * roi.boxes + mine, rows, counts, roi.images)) {
             const Box b = load_box(boxes, image * roi.boxes + mine);
-            hit = level_of(b, roi, rule, octave) == level.index &&
-                  touches(axis(b.y1, b.y2, level.height, roi.pool_h, roi.clamp_edge), roi.pool_h, y) &&
-                  touches(axis(b.x1, b.x2, level.width, roi.pool_w, roi.clamp_edge), roi.pool_w, x);
+            if (level_of(b, roi, rule, octave) == level.index) {
+                hit.y = touching(axis(b.y1, b.y2, level.height, roi.pool_h, roi.clamp_edge), roi.pool_h, y);
+                hit.x = touching(axis(b.x1, b.x2, level.width, roi.pool_w, roi.clamp_edge), roi.pool_w, x);
+            }
         }
+        const bool reaches = !hit.y.empty() && !hit.x.empty();
         int found;
-        const int place = block_rank(hit, found);
-        if (hit) hits[place] = mine;
+        const int place = block_rank(reaches, found);
+        if (reaches) hits[place] = hit;
         __syncthreads();
 
         for (int k = 0; k < found && c < level.channels; ++k) {
-            const int64_t row = image * roi.boxes + hits[k];
+            const Hit near = hits[k];
+            const int64_t row = image * roi.boxes + near.box;
             const Box b = load_box(boxes, row);
             const Axis vertical = axis(b.y1, b.y2, level.height, roi.pool_h, roi.clamp_edge);
             const Axis horizontal = axis(b.x1, b.x2, level.width, roi.pool_w, roi.clamp_edge);
-            for (int i = 0; i < roi.pool_h; ++i) {
+            for (int i = near.y.first; i <= near.y.last; ++i) {
                 const float weight_y = weight(sample(vertical, i), y);
                 if (weight_y == 0.0f) continue;
-                for (int j = 0; j < roi.pool_w; ++j) {
+                for (int j = near.x.first; j <= near.x.last; ++j) {
                     const float weight_x = weight(sample(horizontal, j), x);
                     if (weight_x == 0.0f) continue;
                     sum += crops[((row * roi.pool_h + i) * roi.pool_w + j) * level.channels + c] * (weight_y * weight_x);

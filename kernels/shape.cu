@@ -1,11 +1,12 @@
-// Ops that move 32-bit words (f32 or i32) without computing, and the gradients of those that pick or repeat.
+// Ops that move words (f32, i32; some of them bf16) without computing, and the gradients of those that pick or repeat.
 //
-//   slice       y[b,i,a] = x[b, start + i step, a]               slice_b32            its gradient: slice_grad_f32
+//   slice       y[b,i,a] = x[b, start + i step, a]               slice_b32, slice_b16  its gradient: slice_grad_f32
 //   concat      y[b, start + i, a] = x[b,i,a]                     concat_b32           one launch an input
 //   pad         y[..] = x[.. - before] inside, else a constant    pad_b32
 //   transpose   y[i0,i1,..] = x[sum i_k step_k]                   transpose_b32 (runs stay runs), transpose_b32_tile32
 //   upsample    y[n,i,j,c] = x[n,i/2,j/2,c]                       upsample_nearest_2x_f32, upsample_nearest_2x_grad_f32
 //   gather      y[i,:] = x[indices[i],:], 0 outside               gather_rows_b32, gather_rows_grad_f32
+//   crop        y[n,t,i,j] = x[n,t, centre of box n + (i,j) - half a window], 0 outside   crop_windows_f32
 //
 // Layouts: row-major; b, a = all axes before and after the one in question. Axes of extent 1 are dropped and axes that stay
 // neighbours joined by the host.
@@ -28,7 +29,8 @@ struct Slice {
 };
 static_assert(sizeof(Slice) == 5 * 4, "the host's twin has the same fields");
 
-KERNEL(BLOCK) slice_b32(const unsigned* x, unsigned* y, int n, Slice slice) {
+template <class Word>
+__device__ __forceinline__ void take_slice(const Word* x, Word* y, int n, const Slice& slice) {
     for (unsigned i = global_thread(); i < n; i += global_threads()) {
         const unsigned entry = i / slice.after, a = i - entry * slice.after;
         const unsigned b = entry / slice.len, taken = entry - b * slice.len;
@@ -37,13 +39,17 @@ KERNEL(BLOCK) slice_b32(const unsigned* x, unsigned* y, int n, Slice slice) {
     }
 }
 
-KERNEL(BLOCK) slice_grad_f32(const float* dy, float* dx, int n, Slice slice) {
+KERNEL(BLOCK) slice_b32(const unsigned* x, unsigned* y, int n, Slice slice) { take_slice(x, y, n, slice); }
+KERNEL(BLOCK) slice_b16(const uint16_t* x, uint16_t* y, int n, Slice slice) { take_slice(x, y, n, slice); }
+
+KERNEL(BLOCK) STORED(slice_grad)(const Stored* dy, Stored* dx, int n, Slice slice) {
     for (unsigned i = global_thread(); i < n; i += global_threads()) {
         const unsigned entry = i / slice.after, a = i - entry * slice.after;
         const unsigned b = entry / slice.extent;
         const int offset = static_cast<int>(entry - b * slice.extent) - slice.start;
         const bool taken = offset >= 0 && offset % slice.step == 0 && offset / slice.step < slice.len;
-        dx[i] = taken ? dy[(static_cast<int64_t>(b) * slice.len + offset / slice.step) * slice.after + a] : 0.0f;
+        const int64_t from = (static_cast<int64_t>(b) * slice.len + offset / slice.step) * slice.after + a;
+        dx[i] = taken ? static_cast<float>(dy[from]) : 0.0f;
     }
 }
 
@@ -142,6 +148,29 @@ KERNEL(BLOCK) STORED(upsample_nearest_2x_grad)(const Stored* dy, Stored* dx, int
         const Stored* top = dy + static_cast<int64_t>(line) * 4 * row + 2 * pixel * channels + channel;
         const Stored* bottom = top + 2 * row;
         dx[i] = (top[0] + top[channels]) + (bottom[0] + bottom[channels]);
+    }
+}
+
+// x [samples, frames, height, width], boxes [samples, 4] as (y1, x1, y2, x2), windows of crop_height x crop_width.
+struct Windows {
+    int frames, height, width, crop_height, crop_width;
+};
+static_assert(sizeof(Windows) == 5 * 4, "the host's twin has the same fields");
+
+// First row or column of the window of a box that reaches from a to b.
+__device__ __forceinline__ int window_start(float a, float b, int size) {
+    return static_cast<int>(floorf((a + b) / 2.0f)) - size / 2;
+}
+
+KERNEL(BLOCK) crop_windows_f32(const float* x, const float* boxes, float* y, int n, Windows all) {
+    for (unsigned i = global_thread(); i < n; i += global_threads()) {
+        const unsigned line = i / all.crop_width, plane = line / all.crop_height;
+        const float* box = boxes + plane / all.frames * 4;
+        const float y1 = box[0], x1 = box[1], y2 = box[2], x2 = box[3];
+        const int row = window_start(y1, y2, all.crop_height) + static_cast<int>(line - plane * all.crop_height);
+        const int column = window_start(x1, x2, all.crop_width) + static_cast<int>(i - line * all.crop_width);
+        const bool inside = y2 > y1 && x2 > x1 && row >= 0 && row < all.height && column >= 0 && column < all.width;
+        y[i] = inside ? x[(static_cast<int64_t>(plane) * all.height + row) * all.width + column] : 0.0f;
     }
 }
 

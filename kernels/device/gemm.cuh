@@ -20,7 +20,7 @@
 //   Element                                float, or Bf16 if its memory holds that
 //   static constexpr bool ALONG_DEPTH      whether it is read along k or along the rows
 //   void start(int slot, int row)          remembers what row `row` needs; slot < SLOTS<rows of the tile>
-//   void step(int quad, int k)             if ALONG_DEPTH: what all slots of this thread share in a step; quad < QUADS
+//   void step(int quad, int k)             what all slots of this thread share in a step; quad < QUADS
 //   Quad<Element> four(int slot, int quad, int row, int k)
 //                                          elements (row, k..k+3) if ALONG_DEPTH, else (row..row+3, k); zeros outside
 //   bool skips(int k, int depth)           whether elements k..k+depth are all zero; the same for all threads
@@ -145,16 +145,18 @@ constexpr int SLOTS = (ROWS * STEP_WORDS / 4 + TILE_THREADS - 1) / TILE_THREADS;
 template <int ROWS, bool ALONG_DEPTH>
 struct Run {
     static constexpr int RUNS = ROWS * STEP_WORDS / 4;
+    // Runs across the rows that are staged at once.
+    static constexpr int GROUPS = ROWS / 4 / SLOTS<ROWS>;
     int row, word;
     bool exists;
 
     __device__ __forceinline__ explicit Run(int slot) {
         const int run = static_cast<int>(threadIdx.x) + slot * TILE_THREADS;
         exists = RUNS % TILE_THREADS == 0 || run < RUNS;
-        // Lanes that follow each other read what lies side by side in global memory. Along k, all runs of a thread begin at the
-        // same word.
-        row = ALONG_DEPTH ? run / (STEP_WORDS / 4) : run % (ROWS / 4) * 4;
-        word = ALONG_DEPTH ? run % (STEP_WORDS / 4) * 4 : run / (ROWS / 4);
+        // Lanes that follow each other read what lies side by side in global memory, and all runs of a thread begin at the same
+        // word.
+        row = ALONG_DEPTH ? run / (STEP_WORDS / 4) : (threadIdx.x % GROUPS + slot * GROUPS) * 4;
+        word = ALONG_DEPTH ? run % (STEP_WORDS / 4) * 4 : threadIdx.x / GROUPS;
     }
 };
 
@@ -173,10 +175,12 @@ struct Staged {
 
     __device__ __forceinline__ void load(Source& source, int first_row, int k) {
         constexpr int NEXT = Source::ALONG_DEPTH ? 4 : 1;
-        if constexpr (Source::ALONG_DEPTH) {
-            const Run<ROWS, true> run(0);
+        const Run<ROWS, Source::ALONG_DEPTH> first(0);
+        if (first.exists) {
 #pragma unroll
-            for (int quad = 0; quad < Format::QUADS; ++quad) source.step(quad, k + run.word * Format::PACK + 4 * quad);
+            for (int quad = 0; quad < Format::QUADS; ++quad) {
+                source.step(quad, k + first.word * Format::PACK + NEXT * quad);
+            }
         }
 #pragma unroll
         for (int slot = 0; slot < SLOTS<ROWS>; ++slot) {

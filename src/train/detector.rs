@@ -120,8 +120,13 @@ impl DetectorTask {
 
     fn feed(&mut self, step: u64) -> Result<()> {
         let (training, values, batch) = (&mut self.training, &self.values, &mut self.batch);
-        let inputs = SampleInputs { recordings: values.recordings, boxes: values.boxes_px, masks: values.masks };
-        let counts = training.feed_samples(step * self.run.batch as u64, inputs)?;
+        let inputs = SampleInputs {
+            recordings: values.recordings,
+            boxes: Some(values.boxes_px),
+            masks: values.masks,
+            signals: None,
+        };
+        let counts = training.feed_samples(step * self.run.batch as u64, self.run.network.max_units, inputs)?;
         // There is one class.
         for (classes, count) in batch.classes.chunks_exact_mut(self.run.network.max_units).zip(&counts) {
             classes.iter_mut().zip(0..).for_each(|(class, unit)| *class = i32::from(unit < *count));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::data::{Batch, DataMix, Sample, Stock};
+use super::data::{Batch, DataMix, MadeCrops, MadeSamples, Sample, Stock};
 use super::optimizer::{Clip, Optimizer, OptimizerValues, append_optimizer};
 use super::run::Figures;
 use super::schedule::Schedule;
@@ -73,7 +73,9 @@ pub struct TrainingStep {
     executor: Executor,
     optimizer: OptimizerValues,
     /// Samples of the present phase made on the device, once they are asked for.
-    batch: Option<Batch>,
+    samples: Option<Batch<MadeSamples>>,
+    /// And crops of them.
+    crops: Option<Batch<MadeCrops>>,
 }
 
 /// The inputs of a network that whole recordings with their truth are handed to.
@@ -82,9 +84,11 @@ pub(super) struct SampleInputs {
     /// `[N, T, H, W, 1]`.
     pub recordings: Value,
     /// `[N, R, 4]`, in pixels.
-    pub boxes: Value,
+    pub boxes: Option<Value>,
     /// `[N, R, H, W]`.
     pub masks: Option<Value>,
+    /// `[N R, T]`, in units of the standardised recording.
+    pub signals: Option<Value>,
 }
 
 impl TrainingStep {
@@ -118,7 +122,8 @@ impl TrainingStep {
             phase: 0,
             executor,
             optimizer,
-            batch: None,
+            samples: None,
+            crops: None,
         })
     }
 
@@ -160,7 +165,8 @@ impl TrainingStep {
             for name in &self.variables {
                 executor.set(name, &self.executor.get(name)?)?;
             }
-            (self.phase, self.executor, self.optimizer, self.batch) = (phase, executor, optimizer, None);
+            (self.phase, self.executor, self.optimizer) = (phase, executor, optimizer);
+            (self.samples, self.crops) = (None, None);
         }
         Ok(())
     }
@@ -172,22 +178,53 @@ impl TrainingStep {
 
     /// Makes the present phase's samples from number `first` on, where the network is trained, and hands them in. Returns how many
     /// units each has.
-    pub(super) fn feed_samples(&mut self, first: u64, inputs: SampleInputs) -> Result<Vec<i32>> {
+    pub(super) fn feed_samples(&mut self, first: u64, max_units: usize, inputs: SampleInputs) -> Result<Vec<i32>> {
         let stock = &self.stocks[self.phase];
-        let batch = match &mut self.batch {
+        let pairs = |made: &MadeSamples| {
+            let all = [
+                (Some(inputs.recordings), made.recordings),
+                (inputs.boxes, made.boxes),
+                (inputs.masks, made.masks),
+                (inputs.signals, made.signals),
+            ];
+            all.into_iter().filter_map(|(input, made)| Some((input?, made)))
+        };
+        let batch = match &mut self.samples {
             Some(batch) => batch,
             none => {
-                let rows = self.network.shape(inputs.boxes).dims();
-                none.insert(Batch::new(&self.device, stock, rows[0], rows[1])?)
+                let samples = self.network.shape(inputs.recordings)[0];
+                let wanted = |made: &MadeSamples| pairs(made).map(|(_, made)| made).collect();
+                none.insert(Batch::of_samples(&self.device, stock, (samples, max_units), wanted)?)
             }
         };
         let counts = batch.make(stock, first)?;
-        self.executor.feed_from(inputs.recordings, batch.executor(), batch.recordings)?;
-        self.executor.feed_from(inputs.boxes, batch.executor(), batch.boxes)?;
-        if let Some(masks) = inputs.masks {
-            self.executor.feed_from(masks, batch.executor(), batch.masks)?;
+        for (input, made) in pairs(&batch.made) {
+            self.executor.feed_from(input, batch.executor(), made)?;
         }
         Ok(counts)
+    }
+
+    /// Makes crops of the present phase's samples from number `first` on, where the network is trained, each round the unit that
+    /// `pick` says, and hands them in with the units' true signals.
+    pub(super) fn feed_crops(
+        &mut self,
+        first: u64,
+        max_units: usize,
+        [crops, signals]: [Value; 2],
+        pick: impl FnMut(u32) -> u32,
+    ) -> Result<()> {
+        let stock = &self.stocks[self.phase];
+        let batch = match &mut self.crops {
+            Some(batch) => batch,
+            none => {
+                let shape = self.network.shape(crops);
+                let (samples, size) = (shape[0], [shape[2], shape[3]]);
+                none.insert(Batch::of_crops(&self.device, stock, (samples, max_units), size)?)
+            }
+        };
+        batch.make(stock, first, pick)?;
+        self.executor.feed_from(crops, batch.executor(), batch.made.crops)?;
+        self.executor.feed_from(signals, batch.executor(), batch.made.signals)
     }
 
     /// Hands in an input for the next run.

@@ -6,7 +6,7 @@ use super::data::{DataMix, Sample};
 use super::optimizer::Optimizer;
 use super::run::{Figures, Task};
 use super::schedule::Schedule;
-use super::step::{Phase, Recipe, TrainingStep};
+use super::step::{Phase, Recipe, SampleInputs, TrainingStep};
 use crate::detector::Detector;
 use crate::device::Device;
 use crate::evaluate::signal_cell;
@@ -16,7 +16,7 @@ use crate::muscle::{Noise, Split, TestCell};
 use crate::nn::Weights;
 use crate::ops::random::philox::{Stream, key_of};
 use crate::tensor::TensorType;
-use crate::twitch::{self, Front, TwitchConfig, TwitchEstimator, TwitchInput, TwitchNetwork, box_centre, crop};
+use crate::twitch::{self, TwitchConfig, TwitchEstimator, TwitchInput, TwitchNetwork};
 use crate::{Error, Result};
 
 /// A training run of the twitch estimator: with the same values (and detector) it makes the same weights.
@@ -32,6 +32,8 @@ pub struct TwitchRun {
     /// Units of a recording at most.
     pub max_units: usize,
     /// Share of recordings whose territories are those that the detector finds, with all its errors; the others have the true ones.
+    /// Above 0, recordings are simulated on the processor, where those territories are matched with the true ones, and not by the
+    /// device that trains.
     pub detected_share: f32,
     /// Steps in all.
     pub steps: u64,
@@ -96,14 +98,13 @@ pub struct TwitchTask {
     target: Value,
     detector: Option<Detector>,
     validation: TwitchEstimator,
-    batch: Batch,
+    /// Host copies of the inputs, where the detector has to look at recordings; reused from step to step.
+    host: Option<HostBatch>,
 }
 
-/// Host copies of the inputs, reused from step to step.
-struct Batch {
+struct HostBatch {
     recordings: Vec<f32>,
     masks: Vec<f32>,
-    crops: Vec<f32>,
     counts: Vec<i32>,
     targets: Vec<f32>,
 }
@@ -120,36 +121,39 @@ impl TwitchTask {
         let target = g.input("target", TensorType::f32(g.shape(network.signal).clone()))?;
         let loss = g.amplitude_mse_loss(network.signal, target, network.counts())?;
         let len = |value: Value| g.ty(value).len();
-        let (recordings, masks, crops) = match network.input {
-            TwitchInput::Recordings { recordings, masks, .. } => (len(recordings), len(masks), 0),
-            TwitchInput::Crops(crops) => (0, 0, len(crops)),
-        };
-        let mut batch = Batch {
-            recordings: vec![0.0; recordings],
-            masks: vec![0.0; masks],
-            crops: vec![0.0; crops],
-            counts: vec![0; run.batch],
-            targets: vec![0.0; len(target)],
+        let host = match network.input {
+            TwitchInput::Recordings { recordings, masks, .. } if run.detected_share > 0.0 => Some(HostBatch {
+                recordings: vec![0.0; len(recordings)],
+                masks: vec![0.0; len(masks)],
+                counts: vec![0; run.batch],
+                targets: vec![0.0; len(target)],
+            }),
+            _ => None,
         };
         let TwitchRun { steps, schedule, data, optimizer, clip_norm, seed, .. } = run.clone();
         let phases = vec![Phase { steps, schedule, frozen: Vec::new(), data }];
         let training =
             TrainingStep::new(device, g, vec![("loss", loss)], Recipe { phases, optimizer, clip_norm, seed })?;
-        let shape = training.recording_shape();
-        run.network.expect_recordings(shape)?;
-        if crops > 0 {
-            // They are taken from one recording at a time.
-            batch.recordings = vec![0.0; shape.iter().product()];
-        }
+        run.network.expect_recordings(training.recording_shape())?;
         let validation = TwitchEstimator::new(device, &run.network)?;
-        Ok(Self { training, network, target, detector, validation, batch, run })
+        Ok(Self { training, network, target, detector, validation, host, run })
     }
 
-    /// Recordings with all their territories, and the true signals in units of the standardised recording. A territory that answers
-    /// to no true unit gets a silent target, which the loss leaves out.
-    fn fill_recordings(&mut self, step: u64) -> Result<()> {
+    /// Hands in recordings with all their territories, and the true signals in units of the standardised recording.
+    fn feed_recordings(&mut self, step: u64, [recordings, masks, counts]: [Value; 3]) -> Result<()> {
+        let first = step * self.run.batch as u64;
+        let inputs = SampleInputs { recordings, boxes: None, masks: Some(masks), signals: Some(self.target) };
+        let units = self.training.feed_samples(first, self.run.max_units, inputs)?;
+        self.training.feed(counts, &units)
+    }
+
+    /// As [`TwitchTask::feed_recordings`], by way of the host: in a share of the recordings, with the territories that the detector
+    /// finds. One that answers to no true unit gets a silent target, which the loss leaves out.
+    fn feed_detected(&mut self, step: u64, [recordings, masks, counts]: [Value; 3]) -> Result<()> {
         let (units, frames) = (self.run.max_units, self.run.network.frames);
-        let batch = &mut self.batch;
+        let Some(batch) = &mut self.host else {
+            return Err(Error::graph("there is no memory for detected territories"));
+        };
         let samples = self.training.samples(step * self.run.batch as u64, &mut batch.recordings);
         let each = batch.recordings.len() / self.run.batch;
         let pixels = batch.masks.len() / (self.run.batch * units);
@@ -174,27 +178,17 @@ impl TwitchTask {
                 }
             }
         }
-        Ok(())
+        self.training.feed(recordings, &batch.recordings)?;
+        self.training.feed(masks, &batch.masks)?;
+        self.training.feed(counts, &batch.counts)?;
+        self.training.feed(self.target, &batch.targets)
     }
 
-    /// One crop round the true territory of a random unit of each of `batch` recordings.
-    fn fill_crops(&mut self, step: u64, size: [usize; 2]) {
-        let [frames, height, width] = self.training.recording_shape();
-        let batch = &mut self.batch;
-        let each = batch.crops.len() / self.run.batch;
+    /// Hands in one crop round the true territory of a random unit of each of `batch` recordings.
+    fn feed_crops(&mut self, step: u64, crops: Value) -> Result<()> {
         let mut draw = Stream::new(key_of(self.run.seed), [0x7717_c401, step as u32, 0]);
-        for index in 0..self.run.batch {
-            let number = step * self.run.batch as u64 + index as u64;
-            let samples = self.training.samples(number, &mut batch.recordings);
-            let target = &mut batch.targets[index * frames..(index + 1) * frames];
-            let units = samples.first().map_or(&[][..], |sample| &sample.units[..]);
-            if let (Some(sample), false) = (samples.first(), units.is_empty()) {
-                let unit = &units[draw.below(units.len() as u32) as usize];
-                let crop = crop(&batch.recordings, [height, width], box_centre(&unit.mask, width), size);
-                batch.crops[index * each..(index + 1) * each].copy_from_slice(&crop);
-                target.iter_mut().zip(&unit.twitch_train).for_each(|(to, from)| *to = from / sample.deviation);
-            }
-        }
+        let first = step * self.run.batch as u64;
+        self.training.feed_crops(first, self.run.max_units, [crops, self.target], |units| draw.below(units))
     }
 }
 
@@ -222,23 +216,15 @@ impl Task for TwitchTask {
 
     fn step(&mut self, step: u64) -> Result<Figures> {
         self.training.enter(step)?;
-        match (self.network.input, &self.run.network.front) {
-            (TwitchInput::Crops(crops), Front::Crop { size, .. }) => {
-                let size = *size;
-                self.fill_crops(step, size);
-                self.training.feed(crops, &self.batch.crops)?;
+        match self.network.input {
+            TwitchInput::Crops(crops) => self.feed_crops(step, crops)?,
+            TwitchInput::Recordings { recordings, masks, counts } if self.host.is_some() => {
+                self.feed_detected(step, [recordings, masks, counts])?;
             }
-            (TwitchInput::Recordings { recordings, masks, counts }, _) => {
-                self.fill_recordings(step)?;
-                self.training.feed(recordings, &self.batch.recordings)?;
-                self.training.feed(masks, &self.batch.masks)?;
-                self.training.feed(counts, &self.batch.counts)?;
-            }
-            (TwitchInput::Crops(_), Front::Unmixed { .. }) => {
-                return Err(Error::graph("an unmixed front takes recordings"));
+            TwitchInput::Recordings { recordings, masks, counts } => {
+                self.feed_recordings(step, [recordings, masks, counts])?;
             }
         }
-        self.training.feed(self.target, &self.batch.targets)?;
         self.training.run(step)
     }
 

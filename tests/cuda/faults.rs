@@ -211,7 +211,7 @@ fn a_kernel_that_does_not_compile_is_told_with_the_compilers_words() -> Result<(
 fn an_edited_kernel_with_other_arguments_is_refused() -> Result<()> {
     let Some(_) = emulator() else { return Ok(()) };
     let sources = changed_kernels("elementwise.cu", |text| {
-        text.replace("float* x, float* y, int64_t n)", "float* x, float* y, int n)")
+        text.replace("Stored* x, Stored* y, int64_t n)", "Stored* x, Stored* y, int n)")
     });
     let small = Small::new()?;
     let error = small.executor(&device(with(sources, KernelCache::disabled())?)).expect_err("4 bytes are not 8");

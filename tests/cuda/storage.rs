@@ -23,7 +23,8 @@ fn with(precision: Precision) -> Result<Device> {
 fn what_lies_between_convolutions_is_kept_as_bf16() -> Result<()> {
     let Some(_) = emulator() else { return Ok(()) };
     let mut g = Graph::new();
-    let (x, first) = (g.input("x", TensorType::f32([2, 9, 9, 8]))?, g.variable("first", TensorType::f32([3, 3, 8, 8]))?);
+    let (x, first) =
+        (g.input("x", TensorType::f32([2, 9, 9, 8]))?, g.variable("first", TensorType::f32([3, 3, 8, 8]))?);
     let second = g.variable("second", TensorType::f32([3, 3, 8, 8]))?;
     let attrs = ConvAttrs { padding: vec![[1, 1]; 2], ..ConvAttrs::valid(2) };
     let middle = g.conv(x, first, &attrs, Extras::default())?;
@@ -41,7 +42,9 @@ fn what_lies_between_convolutions_is_kept_as_bf16() -> Result<()> {
         let expected = if value == middle || value == shown { DType::Bf16 } else { DType::F32 };
         assert_eq!(narrow.stored(&graph, value).dtype, expected, "{value:?}");
     }
-    assert!(narrow.peak_bytes() < wide.peak_bytes());
+    // The value in the middle has 1296 elements.
+    let each = |precision| Plan::without_reuse(&graph, &[read, shares], &with(precision)?);
+    assert_eq!(each(Precision::F32)?.arena_bytes - each(Precision::Bf16)?.arena_bytes, 2560, "in units of 256");
     // The convolutions round what they read in any case: nothing else changes.
     let mut results = Vec::new();
     for plan in [Plan::new(&graph, &[read, shares], &with(Precision::Bf16)?)?, {
@@ -60,23 +63,35 @@ fn what_lies_between_convolutions_is_kept_as_bf16() -> Result<()> {
     Ok(())
 }
 
-/// Steps beside the processor, and that most of what a step holds at once is kept so.
-fn trains<T: Task>(make: impl Fn(&Device) -> Result<T>) -> Result<()> {
-    let (wide, narrow) = (make(&with(Precision::F32)?)?, make(&with(Precision::Bf16)?)?);
-    let arena = |task: &T| task.training().executor().plan().arena_bytes;
-    let (wide, narrow) = (arena(&wide), arena(&narrow));
-    assert!(narrow < wide, "{narrow} bytes of an arena, {wide} in full precision");
-    train_as_processor(&with(Precision::Bf16)?, 3, Allowance::RANKING, make)
+/// Share of the bytes of all that nodes make within a step which need not be kept, as they are in bf16.
+fn saved(executor: &Executor) -> f64 {
+    let (graph, plan) = (executor.graph(), executor.plan());
+    let made = graph.nodes().iter().flat_map(|node| &node.outputs).filter(|value| plan.place(**value).is_some());
+    let (mut wide, mut kept) = (0, 0);
+    for value in made {
+        wide += graph.ty(*value).bytes();
+        kept += plan.stored(graph, *value).bytes();
+    }
+    1.0 - kept as f64 / wide as f64
+}
+
+/// A step beside the processor, and that a good part of what a step makes is kept so.
+fn trains<T: Task>(least: f64, make: impl Fn(&Device) -> Result<T>) -> Result<()> {
+    let saved = saved(make(&with(Precision::Bf16)?)?.training().executor());
+    assert!(saved > least, "{saved} of the bytes are saved");
+    // Later steps of so small a network depend on which of a few regions the first ones took.
+    train_as_processor(&with(Precision::Bf16)?, 1, Allowance::RANKING, make)
 }
 
 #[test]
 fn the_detector_trains_in_bf16() -> Result<()> {
     let Some(_) = emulator() else { return Ok(()) };
-    trains(|device| DetectorTask::new(device, toy::detector_run()))
+    trains(0.2, |device| DetectorTask::new(device, toy::detector_run()))
 }
 
 #[test]
 fn the_twitch_estimator_trains_in_bf16() -> Result<()> {
     let Some(_) = emulator() else { return Ok(()) };
-    trains(|device| TwitchTask::new(device, toy::twitch_run(), None))
+    // Most is the recording and what is unmixed from it.
+    trains(0.04, |device| TwitchTask::new(device, toy::twitch_run(), None))
 }

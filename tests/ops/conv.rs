@@ -41,6 +41,8 @@ fn shapes_of_the_networks() {
         ConvProblem::new(1500, &[], &[], 1600, 2, dense),
         ConvProblem::new(3, &[50], &[5], 100, 12, same(&[50], &[5], &[1])),
         ConvProblem::new(12, &[14, 14], &[2, 2], 20, 64, ConvAttrs::valid(2).with_stride(&[2, 2])),
+        // A window that covers its input: a dense layer.
+        ConvProblem::new(20, &[7, 7], &[7, 7], 6, 70, ConvAttrs::valid(2)).with_counts(&[4, 9]),
     ];
     for problem in problems {
         for pass in [Pass::Forward, Pass::Data, Pass::Weights] {

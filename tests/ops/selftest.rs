@@ -59,24 +59,7 @@ fn no_op_of_the_networks_is_left_out() -> Result<()> {
     Ok(())
 }
 
-/// Launched only where convolutions are larger than the selftest's: those of the networks, which it trains after the problems.
-const LARGE: [&str; 13] = [
-    "conv_dgrad_f32_tile128x32",
-    "conv_dgrad_tf32_tile128x32",
-    "conv_dgrad_bf16_tile128x32",
-    "conv_finish_f32",
-    "conv_dgrad_bf16_tile128x64",
-    "conv_dgrad_f32_tile128x64",
-    "conv_dgrad_tf32_tile128x64",
-    "conv_fprop_bf16_tile128x64",
-    "conv_fprop_f32_tile128x64",
-    "conv_fprop_tf32_tile128x64",
-    "conv_wgrad_bf16_tile128x64",
-    "conv_wgrad_f32_tile128x64",
-    "conv_wgrad_tf32_tile128x64",
-];
-
-/// Every other kernel that the networks launch, in every precision, is launched by some problem that the selftest tries by default.
+/// Every kernel that the networks launch, in every precision, is launched by some problem that the selftest tries by default.
 #[test]
 fn no_kernel_of_the_networks_is_left_out() -> Result<()> {
     let mut untried = BTreeSet::new();
@@ -84,7 +67,7 @@ fn no_kernel_of_the_networks_is_left_out() -> Result<()> {
         let target = Target::typical(Architecture { number: 90 }, precision);
         let tried: BTreeSet<String> = problem_kernels(&target)?.into_values().flat_map(BTreeMap::into_keys).collect();
         let used = network_kernels(&target)?.into_values().flat_map(BTreeMap::into_keys);
-        untried.extend(used.filter(|kernel| !tried.contains(kernel) && !LARGE.contains(&kernel.as_str())));
+        untried.extend(used.filter(|kernel| !tried.contains(kernel)));
     }
     assert!(untried.is_empty(), "no problem of the selftest launches {untried:#?}");
     Ok(())

@@ -66,8 +66,13 @@ impl ConvProblem {
         self
     }
 
-    /// A small one of any kind.
+    /// A small one of any kind; two in twelve are large enough for a GPU to cut their sums and to fill more than one tile.
     pub fn random(numbers: &mut Numbers) -> Self {
+        match numbers.turn(12) {
+            3 => return Self::filling(numbers, 64),
+            8 => return Self::filling(numbers, 20),
+            _ => {}
+        }
         let spatial = numbers.integer(0, 3);
         let pick = |numbers: &mut Numbers, from: &[usize]| from[numbers.integer(0, from.len() - 1)];
         let groups = numbers.integer(1, 3);
@@ -94,6 +99,25 @@ impl ConvProblem {
         let pass = [Pass::Forward, Pass::Forward, Pass::Data, Pass::Weights][numbers.integer(0, 3)];
         let (cin, cout) = (pick(numbers, &channels), pick(numbers, &channels));
         Self { pass: Pass::Forward, rows, input, kernel, cin, cout, attrs, fused, counts }.with_pass(pass)
+    }
+
+    /// Windows of 3 x 3 over maps that give some hundred rows of a matrix product, with as many channels in as out.
+    fn filling(numbers: &mut Numbers, channels: usize) -> Self {
+        let attrs = ConvAttrs { padding: vec![[1, 1]; 2], relu: true, ..ConvAttrs::valid(2) };
+        let fused = Fused { bias: true, residual: numbers.integer(0, 1) == 0, counts: true };
+        let (rows, side) = (3, numbers.integer(8, 9));
+        let counts = vec![numbers.integer(2, 3) as i32];
+        Self {
+            pass: Pass::Forward,
+            rows,
+            input: vec![side, side],
+            kernel: vec![3, 3],
+            cin: channels,
+            cout: channels,
+            attrs,
+            fused,
+            counts,
+        }
     }
 
     /// Extents and attributes. Panics if they do not fit: a mistake in the problem.

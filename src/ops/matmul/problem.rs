@@ -25,7 +25,7 @@ pub struct MatMulProblem {
 
 impl MatMulProblem {
     /// A small one of any kind: in twelve all layouts for all widths of a GPU's tiles. One in four has sums so long that a GPU
-    /// cuts them.
+    /// cuts them; two in twelve fill more than one of its tiles.
     pub fn random(numbers: &mut Numbers) -> Self {
         let turn = numbers.turn(12);
         let (narrowest, widest) = [(33, 70), (17, 32), (1, 16)][turn % 3];
@@ -33,10 +33,12 @@ impl MatMulProblem {
         let n = numbers.integer(narrowest, widest);
         if turn % 4 == 3 {
             let (m, k) = (numbers.integer(1, 12), numbers.integer(512, 700));
+            let m = if turn == 3 { m + 64 } else { m };
             return Self { batch: Vec::new(), m, n, k, transpose_a, transpose_b };
         }
         let batch = (0..numbers.integer(0, 2)).map(|_| numbers.integer(1, 4)).collect();
-        Self { batch, m: numbers.integer(1, 40), n, k: numbers.integer(1, 40), transpose_a, transpose_b }
+        let m = numbers.integer(1, 40) + if turn == 9 { 128 } else { 0 };
+        Self { batch, m, n, k: numbers.integer(1, 40), transpose_a, transpose_b }
     }
 }
 

@@ -10,7 +10,7 @@ const THREADS: usize = 256;
 const TILE: usize = 4096;
 const LARGE_TILE: usize = 8192;
 
-/// Large tiles for each multiprocessor that make them worth their while.
+/// Large tiles, or parts of them, for each multiprocessor that make them worth their while.
 const LARGE_TILES: usize = 2;
 
 /// Blocks to aim for on each multiprocessor.
@@ -45,11 +45,13 @@ impl Tiles {
             17..=32 => 32,
             _ => 64,
         };
-        let large = batch * m.div_ceil(LARGE_TILE / width) * n.div_ceil(width);
-        let large = width == 64 && large >= LARGE_TILES * target.multiprocessors as usize;
-        let height = if large { LARGE_TILE } else { TILE } / width;
         let depth = if precision == Precision::Bf16 { 32 } else { 16 };
-        let (rows, columns, steps) = (m.div_ceil(height), n.div_ceil(width), k.div_ceil(depth));
+        let steps = k.div_ceil(depth);
+        let most_parts = (steps / LEAST_STEPS).max(1);
+        let large = batch * m.div_ceil(LARGE_TILE / width) * n.div_ceil(width) * most_parts;
+        let large = width == 64 && m > TILE / width && large >= LARGE_TILES * target.multiprocessors as usize;
+        let height = if large { LARGE_TILE } else { TILE } / width;
+        let (rows, columns) = (m.div_ceil(height), n.div_ceil(width));
         let blocks = batch * rows * columns;
         let wanted = BLOCKS * target.multiprocessors as usize / blocks.max(1);
         let parts = wanted.min(steps / LEAST_STEPS).max(1);

@@ -6,7 +6,7 @@ use super::{Slice, around};
 use crate::Result;
 use crate::device::cuda::{Launch, Types, Work};
 use crate::ops::ensure;
-use crate::tensor::Shape;
+use crate::tensor::{DType, Shape};
 
 const SOURCE: &str = "shape";
 const MAX_AXES: usize = 8;
@@ -68,12 +68,15 @@ fn slice_axes(slice: &Slice, whole: (usize, usize, usize)) -> SliceAxes {
 
 pub(super) fn slice(slice: &Slice, types: &Types<'_>) -> Work {
     let axes = slice_axes(slice, around(&types.inputs[0].shape, slice.axis));
-    Work::of(over_words("slice_b32", types.outputs[0].len()).structure(&axes))
+    let kernel = if types.outputs[0].dtype == DType::Bf16 { "slice_b16" } else { "slice_b32" };
+    Work::of(over_words(kernel, types.outputs[0].len()).structure(&axes))
 }
 
 pub(super) fn slice_grad(slice: &Slice, types: &Types<'_>) -> Work {
     let axes = slice_axes(slice, around(&types.outputs[0].shape, slice.axis));
-    Work::of(over_words("slice_grad_f32", types.outputs[0].len()).structure(&axes))
+    let n = types.outputs[0].len();
+    let launch = Launch::stored(SOURCE, "slice_grad", types.outputs[0].dtype).over(n).input(0).output(0).int(n);
+    Work::of(launch.structure(&axes))
 }
 
 pub(super) fn concat(axis: usize, types: &Types<'_>) -> Work {
@@ -141,6 +144,12 @@ pub(super) fn upsample(kernel: &str, small: &Shape, types: &Types<'_>) -> Work {
     let (w, c, n) = (small[2], small[3], types.outputs[0].len());
     let launch = Launch::stored(SOURCE, kernel, types.outputs[0].dtype).over(n).input(0).output(0).int(n);
     Work::of(launch.int(w * c).int(c))
+}
+
+pub(super) fn crop_windows(types: &Types<'_>) -> Work {
+    let (x, y) = (&types.inputs[0].shape, &types.outputs[0].shape);
+    let launch = Launch::new(SOURCE, "crop_windows_f32").over(y.len()).input(0).input(1).output(0).int(y.len());
+    Work::of(launch.fields(&[x[1], x[2], x[3], y[2], y[3]], &[]))
 }
 
 pub(super) fn gather_rows(types: &Types<'_>) -> Work {

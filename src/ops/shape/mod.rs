@@ -5,6 +5,7 @@
 mod broadcast;
 mod concat;
 mod cpu;
+mod crop;
 mod cuda;
 mod gather;
 mod pad;
@@ -16,6 +17,7 @@ mod upsample;
 
 pub use broadcast::BroadcastTo;
 pub use concat::Concat;
+pub use crop::CropWindows;
 pub use gather::{GatherRows, GatherRowsGrad};
 pub use pad::Pad;
 pub use reshape::Reshape;
@@ -65,6 +67,11 @@ impl Graph {
     /// `[N,H,W,C] -> [N,2H,2W,C]`, each value copied to 2 x 2.
     pub fn upsample_nearest_2x(&mut self, x: Value) -> Result<Value> {
         self.apply1(UpsampleNearest2x, &[x])
+    }
+
+    /// Windows of `size` round the centres of `boxes [N,4]` in every frame of `x [N,T,H,W]`: `[N,T,h,w]`. See [`CropWindows`].
+    pub fn crop_windows(&mut self, x: Value, boxes: Value, size: [usize; 2]) -> Result<Value> {
+        self.apply1(CropWindows { size }, &[x, boxes])
     }
 
     /// Rows of `x [R,...]` named by `indices`, `i32` of any shape: `[indices..., ...]`. An index outside `0..R` gives a

@@ -29,6 +29,8 @@ pub enum Move {
     Broadcast(Vec<usize>),
     /// Rows by index.
     Gather(Vec<i32>),
+    /// Windows of a size round the centres of boxes.
+    Crop([usize; 2], Vec<f32>),
 }
 
 /// One op that moves values.
@@ -44,6 +46,12 @@ impl MoveProblem {
     /// Every op in turn, with attributes that fit.
     pub fn random(numbers: &mut Numbers) -> Self {
         let turn = numbers.turn(12);
+        if turn == 11 {
+            let shape: Vec<usize> = (0..4).map(|_| numbers.integer(1, 9)).collect();
+            // Some reach over the edge, some are empty.
+            let boxes = (0..4 * shape[0]).map(|_| numbers.integer(0, 10) as f32).collect();
+            return Self { shape, op: Move::Crop([numbers.integer(1, 6), numbers.integer(1, 6)], boxes) };
+        }
         let rank = if turn == 8 { 3 } else { numbers.integer(1, 4) };
         let mut shape: Vec<usize> = (0..rank).map(|_| numbers.integer(1, 9)).collect();
         let axis = numbers.integer(0, rank - 1);
@@ -119,6 +127,9 @@ impl Problem for MoveProblem {
         if let Move::Gather(indices) = &self.op {
             inputs.push(Numbers::ints(indices));
         }
+        if let Move::Crop(_, boxes) = &self.op {
+            inputs.push(Tensor::new([boxes.len() / 4, 4], boxes).expect("four numbers a box"));
+        }
         inputs
     }
 
@@ -133,6 +144,7 @@ impl Problem for MoveProblem {
             Move::Upsample => graph.upsample_nearest_2x(x)?,
             Move::Broadcast(shape) => graph.broadcast_to(x, shape.clone())?,
             Move::Gather(_) => graph.gather_rows(x, inputs[1])?,
+            Move::Crop(size, _) => graph.crop_windows(x, inputs[1], *size)?,
         }])
     }
 
@@ -204,10 +216,27 @@ impl Problem for MoveProblem {
                 };
                 pick(to, &source, zero)
             }
+            Move::Crop(size, boxes) => {
+                let to = vec![shape[0], shape[1], size[0], size[1]];
+                let source = |i: &[usize]| {
+                    let bounds = &boxes[4 * i[0]..4 * i[0] + 4];
+                    let place = |axis: usize| {
+                        let centre = ((bounds[axis] + bounds[axis + 2]) / 2.0) as usize + i[2 + axis];
+                        let place = centre.checked_sub(size[axis] / 2)?;
+                        (place < shape[2 + axis] && bounds[axis] < bounds[axis + 2]).then_some(place)
+                    };
+                    Some(vec![i[0], i[1], place(0)?, place(1)?])
+                };
+                pick(to, &source, zero)
+            }
         }]
     }
 
     fn differentiable(&self) -> Vec<usize> {
-        if let Move::Concat { parts, .. } = self.op { (0..parts).collect() } else { vec![0] }
+        match self.op {
+            Move::Concat { parts, .. } => (0..parts).collect(),
+            Move::Crop(..) => vec![],
+            _ => vec![0],
+        }
     }
 }

@@ -4,7 +4,7 @@ use crate::Result;
 use crate::device::Cpu;
 use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Value};
-use crate::ops::{Cost, CpuArgs, Op, ensure, expect_inputs};
+use crate::ops::{Cost, CpuArgs, Narrow, Op, ensure, expect_inputs};
 use crate::tensor::{DType, TensorType};
 
 /// Entries `start, start + step, ...`, `len` of them, along an axis.
@@ -63,6 +63,10 @@ impl Op for Slice {
         Cost::new(0, outputs, outputs)
     }
 
+    fn narrow(&self, _: &[TensorType]) -> Vec<Narrow> {
+        vec![Narrow::new([0], [0])]
+    }
+
     fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
         Ok(super::cuda::slice(self, types))
     }
@@ -99,6 +103,10 @@ impl Op for SliceGrad {
 
     fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
         Cost::new(0, inputs, outputs)
+    }
+
+    fn narrow(&self, _: &[TensorType]) -> Vec<Narrow> {
+        vec![Narrow::new([0], [0])]
     }
 
     fn cuda(&self, _: &Target, types: &Types<'_>) -> Result<Work> {
