@@ -9,8 +9,9 @@ use cudarc::driver::CudaGraph;
 
 use super::backend::Backend;
 use super::{Graph, Place, Plan, Source, Step, Value};
-use crate::device::Device;
+use crate::device::cpu::Isa;
 use crate::device::cuda::{Addresses, Bound, Cuda, DeviceBuffer, PinnedBuffer, Types};
+use crate::device::{Cpu, Device};
 use crate::tensor::{AlignedBytes, TensorType};
 use crate::{DeviceFault, Error, Result};
 
@@ -31,6 +32,8 @@ pub(super) struct CudaBackend {
     staging: HashMap<(usize, usize), PinnedBuffer>,
     /// Those that a copy on the stream may still read.
     in_flight: HashSet<(usize, usize)>,
+    /// Fills large ones; made when first needed.
+    host: OnceLock<Cpu>,
     cuda: Arc<Cuda>,
 }
 
@@ -38,6 +41,21 @@ struct Captured(CudaGraph);
 
 // SAFETY: a graph is used by one thread at a time: its executor is borrowed alone for that.
 unsafe impl Send for Captured {}
+
+/// Bytes from which copying is shared among threads: one core of some machines moves 5 GB/s, a recording has 6.5 MB.
+const SHARED_BYTES: usize = 1 << 20;
+/// Threads that copy.
+const COPIERS: usize = 4;
+
+fn copy(host: &OnceLock<Cpu>, to: &mut [u8], from: &[u8]) {
+    if from.len() < SHARED_BYTES {
+        return to.copy_from_slice(from);
+    }
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    let host = host.get_or_init(|| Cpu::with(cores.min(COPIERS), Isa::Portable));
+    let each = from.len().div_ceil(host.threads());
+    host.parallel_chunks(to, each, |part, to| to.copy_from_slice(&from[part * each..][..to.len()]));
+}
 
 fn key(place: Place) -> (bool, usize, usize) {
     (place.persistent, place.offset, place.bytes)
@@ -60,6 +78,7 @@ impl CudaBackend {
             mirrored: AtomicBool::new(false),
             staging: HashMap::new(),
             in_flight: HashSet::new(),
+            host: OnceLock::new(),
             persistent_bytes: plan.persistent_bytes,
             memory,
             cuda,
@@ -151,7 +170,7 @@ impl Backend for CudaBackend {
                 entry.insert(PinnedBuffer::new(&self.cuda, bytes.len())?)
             }
         };
-        staging.get_mut().copy_from_slice(bytes);
+        copy(&self.host, staging.get_mut(), bytes);
         self.in_flight.insert(key);
         self.memory.write_pinned(offset, staging)
     }
