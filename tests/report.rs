@@ -233,7 +233,7 @@ fn no_unit_is_a_result_too() {
 fn names_are_no_markup() {
     let mut case = case(5);
     let name = "</script><script>alert(1)</script>{{data}}";
-    let velocity = case.recording.velocity().to_vec();
+    let velocity = case.recording.velocity(0..400).unwrap().into_owned();
     case.recording = Recording::new(name, velocity, case.recording.shape(), 400.0).unwrap();
     let files = case.report(false).files().unwrap();
     let page = std::str::from_utf8(file(&files, "report.html")).unwrap();

@@ -65,7 +65,8 @@ impl Reading {
 
     /// Reads a recording and, where the file has them, its true units.
     pub fn read(&self, path: &Path) -> Result<(Recording, Option<Vec<KnownUnit>>)> {
-        let options = ReadOptions { fs_hz: self.fs, mm_per_pixel: self.mm_per_pixel, array: self.array.clone() };
+        let array = self.array.clone();
+        let options = ReadOptions { fs_hz: self.fs, mm_per_pixel: self.mm_per_pixel, array, ..ReadOptions::default() };
         let recording = Recording::read(path, &options)?;
         check_length(&recording).map_err(|e| named(path, e))?;
         let truth = KnownUnit::read(path, &recording)?;

@@ -2,7 +2,8 @@
 
 use crate::metrics::pearson;
 
-use super::windows::{HOP, Territory, WINDOW, WindowUnit};
+use super::patch::{FoundUnit, Patch, Place};
+use super::windows::{HOP, WINDOW};
 
 /// Least intersection over union of territories that also share frames.
 pub(super) const IOU_SHARED: f64 = 0.3;
@@ -15,23 +16,23 @@ const IOU_APART: f64 = 0.5;
 #[derive(Clone, Debug, Default)]
 pub struct Track {
     /// Window index and what was found there, in the order of the windows.
-    pub seen: Vec<(usize, WindowUnit)>,
+    pub seen: Vec<(usize, FoundUnit)>,
     /// Window index and signal, for windows where it was followed only.
     pub followed: Vec<(usize, Vec<f32>)>,
 }
 
 impl Track {
-    /// The mean territory of the windows in which it was found, weighted by score.
-    pub fn territory(&self) -> Territory {
+    /// The mean territory of the windows in which it was found, weighted by score, on a grid of these rows and columns.
+    pub fn place(&self, [height, width]: [usize; 2]) -> Place {
         let total: f32 = self.seen.iter().map(|(_, u)| weight(u)).sum();
-        let mut probability = vec![0f32; self.seen.first().map_or(0, |(_, u)| u.territory.probability.len())];
+        let mut probability = vec![0f32; height * width];
         let mut bbox = [0f32; 4];
         for (_, unit) in &self.seen {
             let share = weight(unit) / total;
-            probability.iter_mut().zip(&unit.territory.probability).for_each(|(to, from)| *to += share * from);
-            bbox.iter_mut().zip(&unit.territory.bbox).for_each(|(to, from)| *to += share * from);
+            unit.place.map.add_to(&mut probability, width, share);
+            bbox.iter_mut().zip(&unit.place.bbox).for_each(|(to, from)| *to += share * from);
         }
-        Territory { probability, bbox }
+        Place { map: Patch::new(&probability, width, [0, 0]), bbox }
     }
 
     /// The mean score of the windows in which it was found.
@@ -65,7 +66,7 @@ impl Track {
     }
 }
 
-fn weight(unit: &WindowUnit) -> f32 {
+fn weight(unit: &FoundUnit) -> f32 {
     unit.score.max(1e-3)
 }
 
@@ -74,7 +75,7 @@ fn weight(unit: &WindowUnit) -> f32 {
 /// Window after window, every new unit goes to the track it resembles most, one unit to a track at most, best pairs first.
 /// Where the two share frames, territory and signal must both agree; after a gap, the territory alone decides and must agree
 /// more.
-pub fn link(windows: Vec<Vec<WindowUnit>>, starts: &[usize]) -> Vec<Track> {
+pub fn link(windows: Vec<Vec<FoundUnit>>, starts: &[usize]) -> Vec<Track> {
     let mut tracks: Vec<Track> = Vec::new();
     for (window, units) in windows.into_iter().enumerate() {
         let mut pairs = Vec::new();
@@ -104,9 +105,9 @@ pub fn link(windows: Vec<Vec<WindowUnit>>, starts: &[usize]) -> Vec<Track> {
     tracks
 }
 
-fn likeness(track: &Track, unit: &WindowUnit, window: usize, starts: &[usize]) -> Option<f64> {
+fn likeness(track: &Track, unit: &FoundUnit, window: usize, starts: &[usize]) -> Option<f64> {
     let (earlier, last) = track.seen.last()?;
-    let iou = mask_iou(&last.territory.probability, &unit.territory.probability);
+    let iou = last.place.map.iou(&unit.place.map, |_| true);
     let lag = starts[window] - starts[*earlier];
     if lag >= WINDOW {
         return (iou >= IOU_APART).then_some(iou / 2.0);
@@ -114,11 +115,4 @@ fn likeness(track: &Track, unit: &WindowUnit, window: usize, starts: &[usize]) -
     let shared = WINDOW - lag;
     let r = pearson(&last.signal[lag..], &unit.signal[..shared]).unwrap_or(0.0);
     (iou >= IOU_SHARED && r >= CORRELATION).then_some((iou + r) / 2.0)
-}
-
-/// Intersection over union of two maps cut at one half.
-pub fn mask_iou(a: &[f32], b: &[f32]) -> f64 {
-    let both = a.iter().zip(b).filter(|(a, b)| **a >= 0.5 && **b >= 0.5).count();
-    let any = a.iter().zip(b).filter(|(a, b)| **a >= 0.5 || **b >= 0.5).count();
-    if any == 0 { 0.0 } else { both as f64 / any as f64 }
 }

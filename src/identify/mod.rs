@@ -2,30 +2,38 @@
 //!
 //! What finds units within one second is behind [`WindowIdentifier`]; this module brings any recording into that shape and back.
 
+mod frames;
 mod identifier;
 mod link;
 pub mod npy;
 #[cfg(feature = "cli")]
 pub mod npz;
+mod on_grid;
+mod patch;
 mod read;
 mod recording;
 #[cfg(feature = "cli")]
 pub mod report;
 pub mod resample;
+mod spool;
+mod survey;
+mod tensors;
 mod tiles;
 mod unit;
 mod windows;
 
 pub use identifier::{Identifier, built_in_detector, built_in_twitch, detector_for_windows};
 pub use link::{Track, link};
-pub use read::{ARRAY_NAMES, DEFAULT_FS_HZ, ReadOptions};
+pub use on_grid::{OnGrid, grid_frames};
+pub use patch::{FoundUnit, Patch, Place};
+pub use read::{ARRAY_NAMES, DEFAULT_FS_HZ, MEMORY_BYTES, ReadOptions};
 pub use recording::{FS_RANGE_HZ, MAX_SIDE, MAX_VALUES, MIN_SIDE, PIXEL_RANGE_MM, Recording};
 pub use tiles::{OVERLAP, Tiles};
 pub use unit::MotorUnit;
 pub use windows::{HOP, MIN_FRAMES, Territory, WINDOW, WindowIdentifier, WindowUnit, check_length, window_starts};
 
 use crate::Result;
-use resample::{GRID, GRID_FS_HZ, OnGrid, Placement, RateChange};
+use resample::{GRID, GRID_FS_HZ, Placement};
 
 /// How a recording is searched.
 #[derive(Clone, Debug)]
@@ -84,7 +92,7 @@ pub fn identify(
     let searches = starts.len() * tiles.len();
     let mut found = Vec::with_capacity(starts.len());
     for (w, start) in starts.iter().enumerate() {
-        let window = windows::window(&grid, *start);
+        let window = windows::window(&grid, *start)?;
         let mut in_tiles = Vec::with_capacity(tiles.len());
         for tile in 0..tiles.len() {
             progress(w * tiles.len() + tile, searches);
@@ -101,9 +109,7 @@ pub fn identify(
     follow(&mut tracks, &grid, &tiles, &starts, identifier)?;
     progress(searches, searches);
     tracks.sort_by(|a, b| b.score().total_cmp(&a.score()));
-    let back = RateChange::new(frames, GRID_FS_HZ, recording.fs_hz(), recording.frames());
-    let units = tracks.iter().filter_map(|t| report(t, recording, &placement, &back, &starts, options));
-    let units = units.enumerate().map(|(i, unit)| MotorUnit { id: i + 1, ..unit }).collect();
+    let units = report(tracks, recording, &placement, &starts, options);
     let notes = notes(recording, &placement, tiles.len(), frames);
     Ok(Identification { units, windows: starts.len(), tiles: tiles.len(), placement, notes })
 }
@@ -116,14 +122,14 @@ fn follow(
     starts: &[usize],
     identifier: &mut dyn WindowIdentifier,
 ) -> Result<()> {
-    let territories: Vec<Territory> = tracks.iter().map(Track::territory).collect();
-    let home: Vec<usize> = territories.iter().map(|territory| tiles.best_for(territory)).collect();
+    let places: Vec<Place> = tracks.iter().map(|track| track.place(tiles.grid())).collect();
+    let home: Vec<usize> = places.iter().map(|place| tiles.best_for(place)).collect();
     for (window, start) in starts.iter().enumerate() {
         let missing: Vec<bool> = tracks.iter().map(|track| track.missing_in(window)).collect();
         if !missing.contains(&true) {
             continue;
         }
-        let frames = windows::window(grid, *start);
+        let frames = windows::window(grid, *start)?;
         for tile in 0..tiles.len() {
             let is_asked = |t: &usize| missing[*t] && home[*t] == tile;
             let asked: Vec<usize> = (0..tracks.len()).filter(is_asked).collect();
@@ -133,7 +139,7 @@ fn follow(
             // The others too: what moves with them is not theirs.
             let all = asked.iter().copied().chain((0..tracks.len()).filter(|t| !is_asked(t)));
             let seen: Vec<(usize, Territory)> =
-                all.filter_map(|t| Some((t, tiles.cut_territory(tile, &territories[t])?))).collect();
+                all.filter_map(|t| Some((t, tiles.territory(tile, &places[t])?))).collect();
             let (order, seen): (Vec<usize>, Vec<Territory>) = seen.into_iter().unzip();
             let Some(signals) = identifier.follow(&tiles.cut(tile, &frames), &seen)? else { continue };
             for (t, signal) in order.into_iter().zip(signals).filter(|(t, _)| asked.contains(t)) {
@@ -144,17 +150,40 @@ fn follow(
     Ok(())
 }
 
-/// The unit of a track on the recording's own grid and rate; `None` if its territory lies outside the field.
+/// The units of tracks on the recording's own grid and rate, without those whose territory lies outside the field.
 fn report(
-    track: &Track,
+    tracks: Vec<Track>,
     recording: &Recording,
     placement: &Placement,
-    back: &RateChange,
     starts: &[usize],
     options: &Options,
-) -> Option<MotorUnit> {
-    let territory = track.territory();
-    let own = placement.to_recording(&territory.probability);
+) -> Vec<MotorUnit> {
+    let frames = grid_frames(recording);
+    let (mut units, mut signals) = (Vec::new(), Vec::new());
+    for track in tracks {
+        let probability = track.place(placement.grid()).map.to_map(placement.grid());
+        let Some(mask) = own_mask(&probability, placement) else { continue };
+        let signal = track.signal(starts, frames);
+        units.push(MotorUnit {
+            id: units.len() + 1,
+            score: track.score(),
+            windows: track.seen.len(),
+            bbox: bounds(mask.iter().map(|m| *m != 0), recording.width()),
+            mask,
+            signal: Vec::new(),
+            firings_s: firing_instants_s(&signal, options.refractory_s),
+            probability,
+        });
+        signals.push(signal);
+    }
+    let signals = resample::signals_at(&signals, GRID_FS_HZ, recording.fs_hz(), recording.frames());
+    units.iter_mut().zip(signals).for_each(|(unit, signal)| unit.signal = signal);
+    units
+}
+
+/// A territory of the grid on the recording's own pixels; `None` if it lies outside the field.
+fn own_mask(probability: &[f32], placement: &Placement) -> Option<Vec<u8>> {
+    let own = placement.to_recording(probability);
     let mut mask: Vec<u8> = own.iter().map(|p| u8::from(*p >= 0.5)).collect();
     if mask.iter().all(|m| *m == 0) {
         // Coarse pixels: none is covered by half, the best one stands for the territory.
@@ -164,18 +193,7 @@ fn report(
         }
         mask[best] = 1;
     }
-    let signal = track.signal(starts, resample::grid_frames(recording));
-    let firings_s = firing_instants_s(&signal, options.refractory_s);
-    Some(MotorUnit {
-        id: 0,
-        score: track.score(),
-        windows: track.seen.len(),
-        bbox: bounds(&mask, recording.width()),
-        mask,
-        signal: back.apply(&signal, 1),
-        firings_s,
-        probability: territory.probability,
-    })
+    Some(mask)
 }
 
 /// The firings of a twitch train at 400 Hz, in s, none less than `refractory_s` after another.
@@ -186,9 +204,9 @@ pub(crate) fn firing_instants_s(signal: &[f32], refractory_s: f64) -> Vec<f64> {
 }
 
 /// `(y1, x1, y2, x2)` round the pixels that are set; the far edges lie beyond the last pixel.
-fn bounds(mask: &[u8], width: usize) -> [usize; 4] {
+fn bounds(set: impl Iterator<Item = bool>, width: usize) -> [usize; 4] {
     let mut b = [usize::MAX, usize::MAX, 0, 0];
-    for i in mask.iter().enumerate().filter(|(_, m)| **m != 0).map(|(i, _)| i) {
+    for i in set.enumerate().filter(|(_, set)| *set).map(|(i, _)| i) {
         let (y, x) = (i / width, i % width);
         b = [b[0].min(y), b[1].min(x), b[2].max(y + 1), b[3].max(x + 1)];
     }

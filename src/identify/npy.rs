@@ -18,7 +18,12 @@ pub struct Header {
     pub fortran: bool,
     /// Extents, outermost first.
     pub shape: Vec<usize>,
+    /// Bytes of the header itself: where the values begin.
+    pub length: usize,
 }
+
+/// Values that are converted at a time.
+pub(super) const BLOCK: usize = 1 << 16;
 
 /// Element types that can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +80,15 @@ impl Kind {
             Kind::F64 => f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f32,
         }
     }
+
+    /// Converts as many elements as `out` has; their bytes are turned round if they come most significant first.
+    pub(super) fn decode_all(self, bytes: &mut [u8], big_endian: bool, out: &mut [f32]) {
+        let size = self.size();
+        if big_endian {
+            bytes.chunks_exact_mut(size).for_each(<[u8]>::reverse);
+        }
+        out.iter_mut().zip(bytes.chunks_exact(size)).for_each(|(out, bytes)| *out = self.decode(bytes));
+    }
 }
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
@@ -88,16 +102,16 @@ pub fn read_header(reader: &mut impl Read) -> Result<Header, String> {
     if &start[..6] != MAGIC {
         return Err("header: expected NumPy's magic bytes \\x93NUMPY, found others: save it with numpy.save".into());
     }
-    let length = match start[6] {
+    let (before, length) = match start[6] {
         1 => {
             let mut n = [0u8; 2];
             reader.read_exact(&mut n).map_err(cut)?;
-            u16::from_le_bytes(n) as usize
+            (10, u16::from_le_bytes(n) as usize)
         }
         2 | 3 => {
             let mut n = [0u8; 4];
             reader.read_exact(&mut n).map_err(cut)?;
-            u32::from_le_bytes(n) as usize
+            (12, u32::from_le_bytes(n) as usize)
         }
         v => return Err(format!("header: expected format version 1, 2 or 3, found {v}: save it with numpy.save")),
     };
@@ -107,13 +121,13 @@ pub fn read_header(reader: &mut impl Read) -> Result<Header, String> {
     let mut text = vec![0u8; length];
     reader.read_exact(&mut text).map_err(cut)?;
     match String::from_utf8(text) {
-        Ok(text) if !text.trim_end().contains(char::is_control) => parse_header(&text),
+        Ok(text) if !text.trim_end().contains(char::is_control) => parse_header(&text, before + length),
         _ => Err("header: expected text, found other bytes: it is damaged, copy or export it again".into()),
     }
 }
 
-/// The dictionary: `{'descr': '<f4', 'fortran_order': False, 'shape': (400, 64, 64), }`.
-fn parse_header(text: &str) -> Result<Header, String> {
+/// The dictionary of a header of `length` bytes: `{'descr': '<f4', 'fortran_order': False, 'shape': (400, 64, 64), }`.
+fn parse_header(text: &str, length: usize) -> Result<Header, String> {
     let bad = |field: &str| format!("header: field {field} is missing or unreadable: save it with numpy.save");
     let after = |field: &str| {
         let key = text.find(&format!("'{field}'")).or_else(|| text.find(&format!("\"{field}\"")))?;
@@ -147,36 +161,56 @@ fn parse_header(text: &str) -> Result<Header, String> {
             format!("shape: expected sizes below 2^64, found ({list}): save it with numpy.save as [T, H, W]")
         })?);
     }
-    Ok(Header { kind, big_endian: order == ">", fortran, shape })
+    Ok(Header { kind, big_endian: order == ">", fortran, shape, length })
 }
 
 /// Reads the values that `header` announces, converted to `f32`, in row-major order.
 pub fn read_values(reader: &mut impl Read, header: &Header) -> Result<Vec<f32>, String> {
-    let count = header.shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d)).filter(|n| *n <= MAX_VALUES);
-    let count = count.ok_or_else(|| {
-        format!("shape: expected at most {MAX_VALUES} values, found {}: cut it into parts", show(&header.shape))
-    })?;
-    let size = header.kind.size();
     // Grown as bytes arrive: a header that lies about its shape costs nothing.
-    let mut values = Vec::with_capacity(count.min(1 << 22));
-    let mut block = vec![0u8; (1 << 16) * size];
-    while values.len() < count {
-        let want = ((count - values.len()) * size).min(block.len());
-        let got = fill(reader, &mut block[..want]).map_err(|e| format!("values: cannot read: {e}"))?;
-        if header.big_endian {
-            block[..got].chunks_exact_mut(size).for_each(<[u8]>::reverse);
-        }
-        let kind = header.kind;
-        values.extend(block[..got].chunks_exact(size).map(|b| kind.decode(b)));
-        if got < want {
-            return Err(format!(
-                "values: expected {count} of them for the shape {}, found {}: the file is truncated, copy or export it again",
-                show(&header.shape),
-                values.len()
-            ));
-        }
-    }
+    let mut values = Vec::with_capacity(count(header)?.min(1 << 22));
+    each_block(reader, header, &mut |block| {
+        values.extend_from_slice(block);
+        Ok(())
+    })?;
     Ok(if header.fortran { to_row_major(&values, &header.shape) } else { values })
+}
+
+/// Reads the values that `header` announces, converted to `f32`, block after block in the order in which they are stored.
+pub(super) fn each_block(
+    reader: &mut impl Read,
+    header: &Header,
+    visit: &mut dyn FnMut(&[f32]) -> Result<(), String>,
+) -> Result<(), String> {
+    let (count, size) = (count(header)?, header.kind.size());
+    let (mut bytes, mut values) = (vec![0u8; BLOCK * size], vec![0f32; BLOCK]);
+    for first in (0..count).step_by(BLOCK) {
+        let want = (count - first).min(BLOCK);
+        let got = fill(reader, &mut bytes[..want * size]).map_err(|e| format!("values: cannot read: {e}"))?;
+        let there = got / size;
+        if there < want {
+            return Err(truncated(header, first + there));
+        }
+        header.kind.decode_all(&mut bytes[..got], header.big_endian, &mut values[..want]);
+        visit(&values[..want])?;
+    }
+    Ok(())
+}
+
+/// How many values `header` announces.
+pub(super) fn count(header: &Header) -> Result<usize, String> {
+    let count = header.shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d)).filter(|n| *n <= MAX_VALUES);
+    count.ok_or_else(|| {
+        format!("shape: expected at most {MAX_VALUES} values, found {}: cut it into parts", show(&header.shape))
+    })
+}
+
+/// The complaint about a file that has fewer values than `header` announces.
+pub(super) fn truncated(header: &Header, found: usize) -> String {
+    format!(
+        "values: expected {} of them for the shape {}, found {found}: the file is truncated, copy or export it again",
+        header.shape.iter().product::<usize>(),
+        show(&header.shape)
+    )
 }
 
 /// Reads until the buffer is full or the input ends; returns the bytes read.
@@ -240,8 +274,14 @@ impl Element for i32 {
 /// # Errors
 /// What the writer reports; `InvalidInput` if the number of values is not the product of `shape`.
 pub fn write<T: Element>(writer: &mut impl Write, shape: &[usize], values: &[T]) -> std::io::Result<()> {
-    if shape.iter().product::<usize>() != values.len() {
-        let message = format!("shape {shape:?} does not fit {} values", values.len());
+    write_parts(writer, shape, &[values])
+}
+
+/// As [`write()`], the values in parts, one after the other.
+pub(super) fn write_parts<T: Element>(writer: &mut impl Write, shape: &[usize], parts: &[&[T]]) -> std::io::Result<()> {
+    let count = parts.iter().map(|part| part.len()).sum::<usize>();
+    if shape.iter().product::<usize>() != count {
+        let message = format!("shape {shape:?} does not fit {count} values");
         return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, message));
     }
     let dims: Vec<String> = shape.iter().map(usize::to_string).collect();
@@ -255,13 +295,16 @@ pub fn write<T: Element>(writer: &mut impl Write, shape: &[usize], values: &[T])
     writer.write_all(&[1, 0])?;
     writer.write_all(&(header.len() as u16).to_le_bytes())?;
     writer.write_all(header.as_bytes())?;
-    if cfg!(target_endian = "little") {
-        writer.write_all(bytemuck::cast_slice(values))
-    } else {
-        values.iter().try_for_each(|v| {
-            let mut bytes = bytemuck::bytes_of(v).to_vec();
+    for part in parts {
+        if cfg!(target_endian = "little") {
+            writer.write_all(bytemuck::cast_slice(part))?;
+            continue;
+        }
+        for value in *part {
+            let mut bytes = bytemuck::bytes_of(value).to_vec();
             bytes.reverse();
-            writer.write_all(&bytes)
-        })
+            writer.write_all(&bytes)?;
+        }
     }
+    Ok(())
 }

@@ -4,11 +4,11 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use safetensors::Dtype;
-use safetensors::tensor::Metadata;
-
-use super::npy::{self, Kind};
+use super::frames::{Frames, Stored};
+use super::npy::{self, Header};
 use super::recording::{Recording, check_shape, show};
+use super::spool::spool;
+use super::tensors;
 use crate::{Error, Result};
 
 /// Frame rate assumed where neither the caller nor the file says one.
@@ -26,20 +26,67 @@ pub struct ReadOptions {
     pub mm_per_pixel: Option<f64>,
     /// Which array of a file of several; else the one named as in [`ARRAY_NAMES`], else the only one of three axes.
     pub array: Option<String>,
+    /// Most bytes of frames (as `f32`) that are held in memory; else [`MEMORY_BYTES`]. Those of a longer recording are read from its
+    /// file as they are needed.
+    pub memory_bytes: Option<usize>,
 }
+
+/// Most bytes of frames that are held in memory unless told otherwise: 64 MiB, 10 s of 64 x 64 pixels at 400 Hz.
+pub const MEMORY_BYTES: usize = 64 << 20;
 
 /// What a file held.
 pub(super) struct Content {
     pub(super) shape: Vec<usize>,
-    pub(super) values: Vec<f32>,
+    pub(super) frames: Frames,
     pub(super) fs_hz: Option<f64>,
     pub(super) mm_per_pixel: Option<f64>,
+}
+
+/// Values of a recording that are about to be read. What goes wrong is told without the file's name.
+pub(super) struct Values<'a> {
+    pub(super) path: &'a Path,
+    pub(super) header: &'a Header,
+    pub(super) options: &'a ReadOptions,
+}
+
+impl Values<'_> {
+    /// Whether they are few enough to be held in memory.
+    pub(super) fn fit(&self) -> std::result::Result<bool, String> {
+        let most = self.options.memory_bytes.unwrap_or(MEMORY_BYTES);
+        Ok(npy::count(self.header)? <= most / size_of::<f32>())
+    }
+
+    /// Those that a reader yields next.
+    pub(super) fn stream(&self, reader: &mut impl Read) -> std::result::Result<Frames, String> {
+        if self.fit()? {
+            return npy::read_values(reader, self.header).map(Frames::Memory);
+        }
+        spool(self.path, reader, self.header).map(Frames::from)
+    }
+
+    /// Those that lie in a file from byte `start` on, `bytes` of them.
+    pub(super) fn at(
+        &self,
+        reader: &mut BufReader<File>,
+        start: u64,
+        bytes: u64,
+    ) -> std::result::Result<Frames, String> {
+        let unreadable = |e| format!("values: cannot read: {e}");
+        if self.fit()? || self.header.fortran {
+            reader.seek(SeekFrom::Start(start)).map_err(unreadable)?;
+            return self.stream(&mut reader.take(bytes));
+        }
+        let file = reader.get_ref().try_clone().map_err(unreadable)?;
+        Stored::new(self.path, file, self.header, start, bytes).map(Frames::from)
+    }
 }
 
 impl Recording {
     /// Reads a recording `[T, H, W]` from a `.npy`, `.npz` or `.safetensors` file.
     ///
-    /// Integer and half or double precision values are converted to `f32`. A `.npz` may hold the scalars `fs_hz` and
+    /// Integer and half or double precision values are converted to `f32`. Every value is looked at once; then the frames are held in
+    /// memory, or stay in the file if they are more than [`ReadOptions::memory_bytes`]. What a file does not give from any place on (a
+    /// packed `.npz`, first axis fastest) is brought into a temporary file (in `TMPDIR`) for as long as the recording lives. A `.npz` may hold the scalars `fs_hz` and
     /// `mm_per_pixel`, a `.safetensors` metadata of these names.
     ///
     /// # Errors
@@ -48,8 +95,8 @@ impl Recording {
         let path = path.as_ref();
         let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
         let content = match extension.as_str() {
-            "npy" => read_npy(path)?,
-            "safetensors" => read_safetensors(path, options)?,
+            "npy" => read_npy(path, options)?,
+            "safetensors" => tensors::read_recording(path, options)?,
             #[cfg(feature = "cli")]
             "npz" => super::npz::read_recording(path, options)?,
             #[cfg(not(feature = "cli"))]
@@ -70,7 +117,7 @@ impl Recording {
         let shape = [content.shape[0], content.shape[1], content.shape[2]];
         let name = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
         let fs_hz = options.fs_hz.or(content.fs_hz).unwrap_or(DEFAULT_FS_HZ);
-        let recording = Recording::new(name, content.values, shape, fs_hz).map_err(named)?;
+        let recording = Recording::of_frames(name, content.frames, shape, fs_hz).map_err(named)?;
         match options.mm_per_pixel.or(content.mm_per_pixel) {
             Some(mm) => recording.with_mm_per_pixel(mm).map_err(named),
             None => Ok(recording),
@@ -99,97 +146,22 @@ pub(crate) fn open(path: &Path) -> Result<File> {
     Ok(file)
 }
 
-fn read_npy(path: &Path) -> Result<Content> {
+fn read_npy(path: &Path, options: &ReadOptions) -> Result<Content> {
     let mut reader = BufReader::new(open(path)?);
     let fail = |message| Error::file(path, message);
     let header = npy::read_header(&mut reader).map_err(fail)?;
     // Wrong extents are told before gigabytes are read.
     check_shape(&header.shape).map_err(|e| in_file(path, e))?;
-    let values = npy::read_values(&mut reader, &header).map_err(fail)?;
-    Ok(Content { shape: header.shape, values, fs_hz: None, mm_per_pixel: None })
-}
-
-fn read_safetensors(path: &Path, options: &ReadOptions) -> Result<Content> {
-    let fail = |message: String| Error::file(path, message);
-    let mut file = Tensors::open(path)?;
-    let list = file.header.tensors();
-    let entries: Vec<(String, Vec<usize>)> = list.iter().map(|(n, t)| (n.clone(), t.shape.clone())).collect();
-    let name = choose(&entries, options.array.as_deref()).map_err(fail)?;
-    if let Some((_, shape)) = entries.iter().find(|(n, _)| *n == name) {
-        // Wrong extents are told before gigabytes are read.
-        check_shape(shape).map_err(|e| in_file(path, e))?;
-    }
-    let number = |key: &str| -> Result<Option<f64>> {
-        let Some(text) = file.header.metadata().as_ref().and_then(|m| m.get(key)) else { return Ok(None) };
-        let advice = || fail(format!("{key}: expected a number in the metadata, found '{text}': correct it"));
-        text.parse().map(Some).map_err(|_| advice())
+    let meta = reader.get_ref().metadata().map_err(|e| Error::io(path, "read", e))?;
+    let values = Values { path, header: &header, options };
+    let start = header.length as u64;
+    let frames = if meta.is_file() {
+        values.at(&mut reader, start, meta.len().saturating_sub(start))
+    } else {
+        values.stream(&mut reader)
     };
-    let (fs_hz, mm_per_pixel) = (number("fs_hz")?, number("mm_per_pixel")?);
-    let (shape, values) =
-        file.values(path, &name)?.ok_or_else(|| fail(format!("{name}: it is gone: copy the file again")))?;
-    Ok(Content { fs_hz, mm_per_pixel, shape, values })
-}
-
-/// A safetensors file whose tensors are read one by one, so that none is in memory twice.
-struct Tensors {
-    reader: BufReader<File>,
-    header: Metadata,
-    /// Where the values begin, in bytes.
-    data: u64,
-}
-
-impl Tensors {
-    fn open(path: &Path) -> Result<Self> {
-        let mut reader = BufReader::new(open(path)?);
-        let whole = reader.get_ref().metadata().map_err(|e| Error::io(path, "read", e))?.len();
-        let mut length = [0u8; 8];
-        reader.read_exact(&mut length).map_err(|e| damaged(path, e))?;
-        let data = u64::from_le_bytes(length).checked_add(8).filter(|data| *data <= whole);
-        let data = data.ok_or_else(|| damaged(path, "the header is longer than the file"))?;
-        let mut header = Vec::new();
-        (&mut reader).take(data - 8).read_to_end(&mut header).map_err(|e| Error::io(path, "read", e))?;
-        let header: Metadata = serde_json::from_slice(&header).map_err(|e| damaged(path, e))?;
-        let announced = data.checked_add(header.data_len() as u64);
-        if announced != Some(whole) {
-            return Err(damaged(path, "the values do not end with the file"));
-        }
-        Ok(Self { reader, header, data })
-    }
-
-    /// A tensor's shape and values as `f32`, if there is one of that name.
-    fn values(&mut self, path: &Path, name: &str) -> Result<Option<(Vec<usize>, Vec<f32>)>> {
-        let Some(info) = self.header.info(name) else { return Ok(None) };
-        let fail = |message: String| Error::file(path, format!("{name}: {message}"));
-        let (begin, end) = info.data_offsets;
-        let kind = kind_of(info.dtype).map_err(fail)?;
-        let header = npy::Header { kind, big_endian: false, fortran: false, shape: info.shape.clone() };
-        self.reader.seek(SeekFrom::Start(self.data + begin as u64)).map_err(|e| Error::io(path, "read", e))?;
-        let mut bytes = (&mut self.reader).take(end.saturating_sub(begin) as u64);
-        let values = npy::read_values(&mut bytes, &header).map_err(fail)?;
-        Ok(Some((header.shape, values)))
-    }
-}
-
-fn damaged(path: &Path, what: impl std::fmt::Display) -> Error {
-    let advice = "it is truncated or damaged, copy or export it again";
-    Error::file(path, format!("header: expected a whole safetensors file ({what}): {advice}"))
-}
-
-fn kind_of(dtype: Dtype) -> std::result::Result<Kind, String> {
-    Ok(match dtype {
-        Dtype::BOOL => Kind::Bool,
-        Dtype::U8 => Kind::U8,
-        Dtype::I8 => Kind::I8,
-        Dtype::U16 => Kind::U16,
-        Dtype::I16 => Kind::I16,
-        Dtype::U32 => Kind::U32,
-        Dtype::I32 => Kind::I32,
-        Dtype::I64 => Kind::I64,
-        Dtype::F16 => Kind::F16,
-        Dtype::F32 => Kind::F32,
-        Dtype::F64 => Kind::F64,
-        other => return Err(format!("dtype: expected a float or integer type, found {other:?}: convert it to F32")),
-    })
+    let frames = frames.map_err(fail)?;
+    Ok(Content { shape: header.shape, frames, fs_hz: None, mm_per_pixel: None })
 }
 
 /// Shape and values of an array.
@@ -201,7 +173,7 @@ pub(crate) type Array = (Vec<usize>, Vec<f32>);
 pub(crate) fn read_array(path: &Path, name: &str) -> Result<Option<Array>> {
     match path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_lowercase().as_str() {
         "npz" => super::npz::read_array(path, name),
-        "safetensors" => Tensors::open(path)?.values(path, name),
+        "safetensors" => tensors::read_array(path, name),
         _ => Ok(None),
     }
 }

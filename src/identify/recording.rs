@@ -1,5 +1,10 @@
 //! A recording: tissue velocity over time on a pixel grid.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::frames::Frames;
+use super::survey::survey;
 use crate::{Error, Result};
 
 /// Most values a recording may hold: 4 GiB of `f32`.
@@ -15,11 +20,14 @@ pub const PIXEL_RANGE_MM: std::ops::RangeInclusive<f64> = 0.001..=20.0;
 
 /// Tissue velocity `[T, H, W]` (time, depth, width), any unit (mm/s by convention), sampled at `fs_hz`.
 ///
-/// Every recording has been checked: sizes within reason, all values finite, not constant.
+/// Every recording has been checked: sizes within reason, all values finite, not constant. A long one that was read from a file stays
+/// there, and its frames are read as they are needed.
 #[derive(Clone, Debug)]
 pub struct Recording {
     name: String,
-    velocity: Vec<f32>,
+    frames: Frames,
+    /// Root mean square velocity, `[H, W]`.
+    rms: Vec<f32>,
     shape: [usize; 3],
     fs_hz: f64,
     mm_per_pixel: Option<f64>,
@@ -43,9 +51,14 @@ impl Recording {
                 ),
             ));
         }
-        check_values(&velocity, &shape)?;
+        Self::of_frames(name.into(), Frames::Memory(velocity), shape, fs_hz)
+    }
+
+    /// A recording from frames of a shape that is known to be good; looks at every value.
+    pub(super) fn of_frames(name: String, frames: Frames, shape: [usize; 3], fs_hz: f64) -> Result<Self> {
+        let rms = survey(&frames, shape)?;
         check_fs(fs_hz)?;
-        Ok(Self { name: name.into(), velocity, shape, fs_hz, mm_per_pixel: None })
+        Ok(Self { name, frames, rms, shape, fs_hz, mm_per_pixel: None })
     }
 
     /// The same recording with its pixel size, which lets territories be measured and scaled as the networks expect.
@@ -72,9 +85,18 @@ impl Recording {
         &self.name
     }
 
-    /// The velocities, row-major `[T, H, W]`.
-    pub fn velocity(&self) -> &[f32] {
-        &self.velocity
+    /// The velocities of some frames, row-major `[frames, H, W]`.
+    ///
+    /// # Errors
+    /// [`Error::Value`] if there are no such frames; [`Error::Io`] or [`Error::File`] if the recording's file cannot be read any more
+    /// or has changed since.
+    pub fn velocity(&self, frames: Range<usize>) -> Result<Cow<'_, [f32]>> {
+        if frames.start > frames.end || frames.end > self.shape[0] {
+            let message =
+                format!("expected frames within 0 to {}, got {} to {}", self.shape[0], frames.start, frames.end);
+            return Err(Error::value("frames", message));
+        }
+        self.frames.read(self.shape, frames)
     }
 
     /// Frames, rows, columns.
@@ -113,15 +135,8 @@ impl Recording {
     }
 
     /// Root mean square velocity of every pixel over time, `[H, W]`: the map that shows where tissue moves.
-    pub fn rms_map(&self) -> Vec<f32> {
-        let pixels = self.height() * self.width();
-        let mut sum = vec![0f64; pixels];
-        for frame in self.velocity.chunks_exact(pixels) {
-            for (sum, v) in sum.iter_mut().zip(frame) {
-                *sum += f64::from(*v) * f64::from(*v);
-            }
-        }
-        sum.iter().map(|s| (s / self.frames() as f64).sqrt() as f32).collect()
+    pub fn rms_map(&self) -> &[f32] {
+        &self.rms
     }
 }
 
@@ -169,32 +184,6 @@ pub(crate) fn check_shape(shape: &[usize]) -> Result<usize> {
             ),
         )),
     }
-}
-
-fn check_values(velocity: &[f32], shape: &[usize; 3]) -> Result<()> {
-    if let Some(first) = velocity.iter().position(|v| !v.is_finite()) {
-        let bad = velocity.iter().filter(|v| !v.is_finite()).count();
-        let pixels = shape[1] * shape[2];
-        return Err(Error::value(
-            "velocity",
-            format!(
-                "expected finite values, found {bad} that are not (the first is {} at frame {}, row {}, column {}): \
-                 replace or cut them out",
-                velocity[first],
-                first / pixels,
-                first % pixels / shape[2],
-                first % shape[2]
-            ),
-        ));
-    }
-    let first = velocity[0];
-    if velocity.iter().all(|v| *v == first) {
-        return Err(Error::value(
-            "velocity",
-            format!("expected values that vary, found {first} everywhere: check the export or choose another array"),
-        ));
-    }
-    Ok(())
 }
 
 pub(crate) fn check_fs(fs_hz: f64) -> Result<()> {

@@ -1,9 +1,8 @@
 //! Any size and frame rate onto the networks' grid and rate, and back.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
-use super::Recording;
+use super::frames::parts;
 
 /// Side of the networks' grid, in pixels.
 pub const GRID: usize = 64;
@@ -38,7 +37,7 @@ impl Axis {
     }
 
     /// The grid from the recording.
-    fn forward(&self) -> Line {
+    pub(super) fn forward(&self) -> Line {
         Line::new(self.size, self.grid, self.start, self.step, false)
     }
 
@@ -107,7 +106,7 @@ impl Placement {
 }
 
 /// The weights of one axis: for every output sample, the first input sample and the weights from there on.
-struct Line {
+pub(super) struct Line {
     from: usize,
     taps: Vec<(usize, Vec<f32>)>,
 }
@@ -153,7 +152,7 @@ impl Line {
     }
 }
 
-fn apply(input: &[f32], y: &Line, x: &Line) -> Vec<f32> {
+pub(super) fn apply(input: &[f32], y: &Line, x: &Line) -> Vec<f32> {
     let width = x.taps.len();
     let mut rows = vec![0f32; y.from * width];
     for (row, out) in input.chunks_exact(x.from).zip(rows.chunks_exact_mut(width)) {
@@ -227,13 +226,36 @@ impl RateChange {
     /// As [`RateChange::apply`], where `input` begins with sample `offset`.
     pub fn apply_from(&self, offset: usize, input: &[f32], width: usize) -> Vec<f32> {
         let mut out = vec![0f32; self.taps.len() * width];
+        self.add_from(offset, input, width, &mut out);
+        out
+    }
+
+    /// Adds to `out` what the samples of `input` contribute, the first of which is number `offset`. Parts given one after the other
+    /// add up to the whole, to the last bit.
+    pub(super) fn add_from(&self, offset: usize, input: &[f32], width: usize, out: &mut [f32]) {
+        let end = offset + input.len() / width;
         for (out, (first, weights)) in out.chunks_exact_mut(width).zip(&self.taps) {
-            for (w, row) in weights.iter().zip(input[(first - offset) * width..].chunks_exact(width)) {
+            for i in offset.max(*first)..end.min(first + weights.len()) {
+                let (w, row) = (weights[i - first], &input[(i - offset) * width..][..width]);
                 out.iter_mut().zip(row).for_each(|(out, v)| *out += w * v);
             }
         }
-        out
     }
+}
+
+/// Signals at `from_hz`, all of one length, to `to_frames` samples at `to_hz`. The weights are worked out once for all signals, a part
+/// of the samples at a time.
+pub fn signals_at(signals: &[Vec<f32>], from_hz: f64, to_hz: f64, to_frames: usize) -> Vec<Vec<f32>> {
+    let frames = signals.first().map_or(1, |signal| signal.len().max(1));
+    let mut out = vec![Vec::with_capacity(to_frames); signals.len()];
+    for part in parts(0..to_frames, 1, 1 << 12) {
+        let change = RateChange::part(frames, from_hz, to_hz, part);
+        let read = change.inputs();
+        for (out, signal) in out.iter_mut().zip(signals) {
+            out.extend(change.apply_from(read.start, &signal[read.clone()], 1));
+        }
+    }
+    out
 }
 
 fn sinc(x: f64) -> f64 {
@@ -251,56 +273,4 @@ fn bessel_i0(x: f64) -> f64 {
         sum += term;
     }
     sum
-}
-
-/// Number of frames at 400 Hz of a recording.
-pub fn grid_frames(recording: &Recording) -> usize {
-    let exact = recording.frames() as f64 * GRID_FS_HZ / recording.fs_hz();
-    (exact.round() as usize).max(1)
-}
-
-/// A recording on its grid and at the networks' rate, a part at a time: a long recording is never there as a whole.
-#[derive(Clone, Copy, Debug)]
-pub struct OnGrid<'a> {
-    recording: &'a Recording,
-    placement: Placement,
-}
-
-impl<'a> OnGrid<'a> {
-    /// The recording where `placement` lays it.
-    pub fn new(recording: &'a Recording, placement: Placement) -> Self {
-        Self { recording, placement }
-    }
-
-    /// Number of frames at 400 Hz.
-    pub fn frames(&self) -> usize {
-        grid_frames(self.recording)
-    }
-
-    /// Pixels of a frame.
-    pub fn pixels(&self) -> usize {
-        self.placement.grid().iter().product()
-    }
-
-    /// Some frames at 400 Hz, `[frames, rows, columns]`.
-    pub fn range(&self, frames: Range<usize>) -> Cow<'a, [f32]> {
-        let fs_hz = self.recording.fs_hz();
-        if fs_hz == GRID_FS_HZ {
-            return self.own_frames(frames);
-        }
-        let change = RateChange::part(self.recording.frames(), fs_hz, GRID_FS_HZ, frames);
-        let read = change.inputs();
-        change.apply_from(read.start, &self.own_frames(read), self.pixels()).into()
-    }
-
-    /// Some of the recording's own frames on the grid.
-    fn own_frames(&self, frames: Range<usize>) -> Cow<'a, [f32]> {
-        let pixels = self.recording.height() * self.recording.width();
-        let own = &self.recording.velocity()[frames.start * pixels..frames.end * pixels];
-        if self.placement.is_identity() {
-            return own.into();
-        }
-        let (y, x) = (self.placement.y.forward(), self.placement.x.forward());
-        own.chunks_exact(pixels).flat_map(|frame| apply(frame, &y, &x)).collect::<Vec<f32>>().into()
-    }
 }

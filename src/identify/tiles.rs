@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use crate::metrics::pearson;
 
-use super::link::{CORRELATION, IOU_SHARED, mask_iou};
+use super::link::{CORRELATION, IOU_SHARED};
+use super::patch::{FoundUnit, Place};
 use super::resample::{GRID, Placement};
 use super::windows::{Territory, WindowUnit};
 
@@ -25,7 +26,7 @@ pub struct Tiles {
 /// A unit found in a tile, its territory laid on the whole grid.
 struct Found {
     tile: usize,
-    unit: WindowUnit,
+    unit: FoundUnit,
     /// Pixels between the territory and the nearest edge of its tile beyond which the grid goes on.
     margin: isize,
 }
@@ -49,6 +50,11 @@ impl Tiles {
         self.corners.is_empty()
     }
 
+    /// Rows and columns of the whole grid.
+    pub fn grid(&self) -> [usize; 2] {
+        self.grid
+    }
+
     /// Whether the grid is one tile.
     fn is_one(&self) -> bool {
         self.grid == [GRID; 2]
@@ -64,19 +70,25 @@ impl Tiles {
         frames.chunks_exact(height * width).flat_map(rows).flatten().copied().collect::<Vec<f32>>().into()
     }
 
-    /// A territory on the whole grid as the tile sees it; `None` if it has no pixel there.
-    pub fn cut_territory(&self, tile: usize, territory: &Territory) -> Option<Territory> {
-        let probability = self.cut(tile, &territory.probability).into_owned();
-        let [y, x] = self.corners[tile].map(|v| v as f32);
-        let within = |v: f32| v.clamp(0.0, GRID as f32);
-        let [y1, x1, y2, x2] = territory.bbox;
-        let bbox = [within(y1 - y), within(x1 - x), within(y2 - y), within(x2 - x)];
+    /// A place on the whole grid as the tile sees it; `None` if it has no pixel there.
+    pub fn territory(&self, tile: usize, place: &Place) -> Option<Territory> {
+        let [top, left] = self.corners[tile];
+        let mut probability = vec![0f32; GRID * GRID];
+        for ([y, x], p) in place.map.pixels() {
+            let (y, x) = (y.wrapping_sub(top), x.wrapping_sub(left));
+            if y < GRID && x < GRID {
+                probability[y * GRID + x] = p;
+            }
+        }
+        let within = |v: f32, corner: usize| (v - corner as f32).clamp(0.0, GRID as f32);
+        let [y1, x1, y2, x2] = place.bbox;
+        let bbox = [within(y1, top), within(x1, left), within(y2, top), within(x2, left)];
         probability.iter().any(|p| *p >= 0.5).then_some(Territory { probability, bbox })
     }
 
-    /// The tile that sees most round a territory on the whole grid.
-    pub fn best_for(&self, territory: &Territory) -> usize {
-        let margins = (0..self.len()).map(|tile| (self.margin(tile, &territory.probability), tile));
+    /// The tile that sees most round a place on the whole grid.
+    pub fn best_for(&self, place: &Place) -> usize {
+        let margins = (0..self.len()).map(|tile| (self.margin(tile, place), tile));
         // Of equal ones the first.
         margins.max_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1))).map_or(0, |(_, tile)| tile)
     }
@@ -87,23 +99,22 @@ impl Tiles {
     /// between windows. The tile that sees most round it tells its territory, signal and score; of a territory that all
     /// tiles cut, the parts are put together. What is cut by the edge of its tile and is like no unit of another tile, though
     /// another tile sees more round it, is a part that was taken for a unit: it is left out.
-    pub fn merge(&self, units: Vec<Vec<WindowUnit>>) -> Vec<WindowUnit> {
-        if self.is_one() {
-            return units.into_iter().flatten().collect();
-        }
+    pub fn merge(&self, units: Vec<Vec<WindowUnit>>) -> Vec<FoundUnit> {
         let mut found = Vec::new();
         for (tile, units) in units.into_iter().enumerate() {
-            for mut unit in units {
-                self.lay(tile, &mut unit.territory);
-                let margin = self.margin(tile, &unit.territory.probability);
-                found.push(Found { tile, unit, margin });
+            for unit in units {
+                let unit = FoundUnit::new(unit, GRID, self.corners[tile]);
+                found.push(Found { tile, margin: self.margin(tile, &unit.place), unit });
             }
+        }
+        if self.is_one() {
+            return found.into_iter().map(|found| found.unit).collect();
         }
         self.groups(&found).iter().filter_map(|group| self.unit_of(&found, group)).collect()
     }
 
     /// The unit that a group is; `None` if it is a part of one that no other tile has found.
-    fn unit_of(&self, found: &[Found], group: &[usize]) -> Option<WindowUnit> {
+    fn unit_of(&self, found: &[Found], group: &[usize]) -> Option<FoundUnit> {
         let best = group.iter().map(|i| &found[*i]).max_by(|a, b| {
             a.margin.cmp(&b.margin).then(a.unit.score.total_cmp(&b.unit.score)).then(b.tile.cmp(&a.tile))
         })?;
@@ -111,15 +122,14 @@ impl Tiles {
         if best.margin > CUT {
             return Some(unit);
         }
-        if group.len() == 1 && self.best_for(&unit.territory) != best.tile {
+        if group.len() == 1 && self.best_for(&unit.place) != best.tile {
             return None;
         }
         // No tile sees all of it: put together what they see.
-        let whole = &mut unit.territory;
-        for other in group.iter().map(|i| &found[*i].unit.territory) {
-            whole.probability.iter_mut().zip(&other.probability).for_each(|(to, from)| *to = to.max(*from));
-            let ([y1, x1, y2, x2], other) = (whole.bbox, other.bbox);
-            whole.bbox = [y1.min(other[0]), x1.min(other[1]), y2.max(other[2]), x2.max(other[3])];
+        for other in group.iter().map(|i| &found[*i].unit.place) {
+            unit.place.map = unit.place.map.max(&other.map, self.grid);
+            let ([y1, x1, y2, x2], other) = (unit.place.bbox, other.bbox);
+            unit.place.bbox = [y1.min(other[0]), x1.min(other[1]), y2.max(other[2]), x2.max(other[3])];
         }
         Some(unit)
     }
@@ -155,13 +165,9 @@ impl Tiles {
         if a.tile == b.tile || ay.abs_diff(by) >= GRID || ax.abs_diff(bx) >= GRID {
             return None;
         }
-        // Each is zero outside its own tile: the part in common has to be cut out of both.
+        // Each is zero outside its own tile: only what the tiles have in common tells.
         let (rows, columns) = (ay.max(by)..ay.min(by) + GRID, ax.max(bx)..ax.min(bx) + GRID);
-        let common = |f: &Found| -> Vec<f32> {
-            let map = &f.unit.territory.probability;
-            rows.clone().flat_map(|y| &map[y * self.grid[1]..][columns.clone()]).copied().collect()
-        };
-        let iou = mask_iou(&common(a), &common(b));
+        let iou = a.unit.place.map.iou(&b.unit.place.map, |[y, x]| rows.contains(y) && columns.contains(x));
         if iou < IOU_SHARED {
             return None;
         }
@@ -169,27 +175,13 @@ impl Tiles {
         (r >= CORRELATION).then_some((iou + r) / 2.0)
     }
 
-    /// Lays a territory of a tile on the whole grid.
-    fn lay(&self, tile: usize, territory: &mut Territory) {
-        let [y, x] = self.corners[tile];
-        let mut whole = vec![0.0; self.grid[0] * self.grid[1]];
-        for (row, from) in territory.probability.chunks_exact(GRID).enumerate() {
-            whole[(y + row) * self.grid[1] + x..][..GRID].copy_from_slice(from);
-        }
-        territory.probability = whole;
-        let [y, x] = [y as f32, x as f32];
-        territory.bbox.iter_mut().zip([y, x, y, x]).for_each(|(v, corner)| *v += corner);
-    }
-
     /// Pixels between a territory on the whole grid and the nearest edge of a tile beyond which the grid goes on; negative where
     /// it goes on beyond it too.
-    fn margin(&self, tile: usize, map: &[f32]) -> isize {
+    fn margin(&self, tile: usize, place: &Place) -> isize {
         let [height, width] = self.grid;
         let mut margin = isize::MAX;
-        for (i, _) in map.iter().enumerate().filter(|(_, p)| **p >= 0.5) {
-            for (at, corner, size) in
-                [(i / width, self.corners[tile][0], height), (i % width, self.corners[tile][1], width)]
-            {
+        for [y, x] in place.map.inside() {
+            for (at, corner, size) in [(y, self.corners[tile][0], height), (x, self.corners[tile][1], width)] {
                 if corner > 0 {
                     margin = margin.min(at as isize - corner as isize);
                 }

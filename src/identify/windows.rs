@@ -1,7 +1,7 @@
 //! Windows of one second: cutting a recording, and asking for the units of each.
 
-use super::Recording;
-use super::resample::{GRID, GRID_FS_HZ, OnGrid, grid_frames};
+use super::resample::{GRID, GRID_FS_HZ};
+use super::{OnGrid, Recording, grid_frames};
 use crate::{Error, Result};
 
 /// Frames of a window: 1 s at 400 Hz.
@@ -54,19 +54,22 @@ pub fn window_starts(frames: usize) -> Vec<usize> {
 }
 
 /// The window that begins at `start`; a recording shorter than a window is mirrored at its end until it fills one.
-pub fn window<'a>(grid: &OnGrid<'a>, start: usize) -> std::borrow::Cow<'a, [f32]> {
+///
+/// # Errors
+/// If the recording's frames cannot be read.
+pub fn window<'a>(grid: &OnGrid<'a>, start: usize) -> Result<std::borrow::Cow<'a, [f32]>> {
     let (frames, pixels) = (grid.frames(), grid.pixels());
     if start + WINDOW <= frames {
         return grid.range(start..start + WINDOW);
     }
-    let whole = grid.range(0..frames);
+    let whole = grid.range(0..frames)?;
     let period = (2 * frames).saturating_sub(2).max(1);
     let mirrored = (0..WINDOW).flat_map(|t| {
         let t = t % period;
         let t = if t < frames { t } else { period - t };
         &whole[t * pixels..(t + 1) * pixels]
     });
-    mirrored.copied().collect::<Vec<f32>>().into()
+    Ok(mirrored.copied().collect::<Vec<f32>>().into())
 }
 
 /// Refuses a recording too short to hold a twitch.

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod finding;
+mod memory;
 mod program;
 mod simulate;
 mod writing;

@@ -3,5 +3,17 @@
 mod linking;
 mod readers;
 mod resampling;
+mod sources;
 mod tiles;
 mod weights;
+
+use sarcomere::Recording;
+use sarcomere::identify::ReadOptions;
+
+/// Holds nothing in memory.
+const FROM_FILE: ReadOptions = ReadOptions { fs_hz: None, mm_per_pixel: None, array: None, memory_bytes: Some(0) };
+
+/// All velocities.
+fn velocity(recording: &Recording) -> std::borrow::Cow<'_, [f32]> {
+    recording.velocity(0..recording.frames()).unwrap()
+}

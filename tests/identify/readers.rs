@@ -1,5 +1,7 @@
 use std::path::{Path, PathBuf};
 
+use super::{FROM_FILE, velocity};
+
 use sarcomere::Recording;
 use sarcomere::identify::{ReadOptions, npy};
 
@@ -55,12 +57,23 @@ fn expected() -> Vec<f32> {
     (0..SHAPE.iter().product()).map(|i| value(i) as f32).collect()
 }
 
+/// Reads a recording into memory and, frame by frame, from its file: both are the same.
 fn read(path: &Path) -> Recording {
-    Recording::read(path, &ReadOptions::default()).unwrap()
+    let held = Recording::read(path, &ReadOptions::default()).unwrap();
+    let stays = Recording::read(path, &FROM_FILE).unwrap();
+    assert_eq!(held.shape(), stays.shape());
+    for t in 0..held.frames() {
+        assert_eq!(held.velocity(t..t + 1).unwrap(), stays.velocity(t..t + 1).unwrap(), "frame {t}");
+    }
+    assert_eq!(velocity(&held), velocity(&stays));
+    assert_eq!(held.rms_map(), stays.rms_map());
+    held
 }
 
+/// What is said of a file; the same if its values would stay there.
 fn complaint(path: &Path) -> String {
     let error = Recording::read(path, &ReadOptions::default()).unwrap_err().to_string();
+    assert_eq!(Recording::read(path, &FROM_FILE).unwrap_err().to_string(), error);
     assert!(error.contains(path.file_name().unwrap().to_str().unwrap()), "names the file: {error}");
     assert!(!error.contains('\n'), "one line: {error}");
     error
@@ -82,7 +95,7 @@ fn every_element_type_is_converted() {
     ];
     for (descr, data) in cases {
         let recording = read(&folder.write("a.npy", &npy_bytes(descr, false, "(3, 8, 9)", &data)));
-        assert_eq!(recording.velocity(), expected(), "{descr}");
+        assert_eq!(velocity(&recording), expected(), "{descr}");
         assert_eq!(recording.shape(), SHAPE);
         assert_eq!(recording.name(), "a");
         assert_eq!(recording.fs_hz(), 400.0);
@@ -102,7 +115,65 @@ fn fortran_order_is_put_right() {
         }
     }
     let recording = read(&folder.write("f.npy", &npy_bytes("'<f4'", true, "(3, 8, 9)", &data)));
-    assert_eq!(recording.velocity(), expected());
+    assert_eq!(velocity(&recording), expected());
+}
+
+/// More values than are turned at once.
+#[test]
+fn large_arrays_in_fortran_order_are_put_right_part_by_part() {
+    let folder = Folder::new("slabs");
+    let [frames, height, width] = [600, 96, 80];
+    let value = |t: usize, y: usize, x: usize| ((t * 31 + y * 7 + x * 3) % 251) as u8;
+    let mut data = Vec::new();
+    for x in 0..width {
+        for y in 0..height {
+            data.extend((0..frames).map(|t| value(t, y, x)));
+        }
+    }
+    let recording = read(&folder.write("f.npy", &npy_bytes("'|u1'", true, "(600, 96, 80)", &data)));
+    let pixels = (0..height).flat_map(|y| (0..width).map(move |x| f32::from(value(599, y, x))));
+    assert_eq!(recording.velocity(599..600).unwrap(), pixels.collect::<Vec<f32>>());
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_searched_is_told() {
+    let folder = Folder::new("changes");
+    let floats = all(|v| (v as f32).to_le_bytes().to_vec());
+    let bytes = npy_bytes("'<f4'", false, "(3, 8, 9)", &floats);
+    let write = || folder.write("a.npy", &bytes);
+    let cut = |path: &Path| std::fs::write(path, &bytes[..bytes.len() / 2]);
+    let grow = |path: &Path| std::fs::write(path, [&bytes[..], &[0]].concat());
+    // Another time than that of a moment ago, whatever the file system's clock.
+    let rewrite = |path: &Path| {
+        let time = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
+        std::fs::File::options().write(true).open(path)?.set_modified(time)
+    };
+    for change in [&cut as &dyn Fn(&Path) -> std::io::Result<()>, &grow, &rewrite] {
+        let path = write();
+        let (stays, held) = (Recording::read(&path, &FROM_FILE).unwrap(), read(&path));
+        assert_eq!(stays.velocity(2..3).unwrap(), &expected()[144..]);
+        change(&path).unwrap();
+        let error = stays.velocity(2..3).unwrap_err().to_string();
+        assert!(error.contains("a.npy: values: expected a file that stays as it is"), "{error}");
+        assert!(error.contains("search it again") && !error.contains('\n'), "{error}");
+        assert_eq!(velocity(&held), expected(), "what is in memory stays");
+    }
+    let error = read(&write()).velocity(2..4).unwrap_err().to_string();
+    assert!(error.contains("frames: expected frames within 0 to 3, got 2 to 4"), "{error}");
+}
+
+/// An open file is there until it is closed, whatever becomes of its name.
+#[cfg(unix)]
+#[test]
+fn a_file_that_is_removed_or_replaced_is_still_read() {
+    let folder = Folder::new("vanishes");
+    let bytes = npy_bytes("'<i2'", false, "(3, 8, 9)", &all(|v| (v as i16).to_le_bytes().to_vec()));
+    let path = folder.write("a.npy", &bytes);
+    let recording = Recording::read(&path, &FROM_FILE).unwrap();
+    std::fs::rename(folder.write("b.npy", b"something else"), &path).unwrap();
+    assert_eq!(velocity(&recording), expected());
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(velocity(&recording), expected());
 }
 
 #[test]
@@ -111,7 +182,7 @@ fn what_is_written_is_read_back() {
     let mut bytes = Vec::new();
     npy::write(&mut bytes, &SHAPE, &expected()).unwrap();
     assert_eq!(bytes.len() % 64, (expected().len() * 4) % 64, "values begin on a multiple of 64 bytes");
-    assert_eq!(read(&folder.write("w.npy", &bytes)).velocity(), expected());
+    assert_eq!(velocity(&read(&folder.write("w.npy", &bytes))), expected());
 }
 
 #[test]
@@ -156,10 +227,10 @@ fn safetensors_carry_rate_and_pixel_size() {
         safetensors::serialize([("mine", view), ("other", other)], Some(metadata.into_iter().collect())).unwrap();
     let path = folder.write("s.safetensors", &file);
     let recording = read(&path);
-    assert_eq!(recording.velocity(), values);
+    assert_eq!(velocity(&recording), values);
     assert_eq!((recording.fs_hz(), recording.mm_per_pixel()), (500.0, Some(0.3)));
     // What the caller says counts more.
-    let options = ReadOptions { fs_hz: Some(1000.0), mm_per_pixel: Some(0.5), array: None };
+    let options = ReadOptions { fs_hz: Some(1000.0), mm_per_pixel: Some(0.5), ..ReadOptions::default() };
     let recording = Recording::read(&path, &options).unwrap();
     assert_eq!((recording.fs_hz(), recording.mm_per_pixel()), (1000.0, Some(0.5)));
 
@@ -187,7 +258,7 @@ fn npz_archives() {
     writer.add("mm_per_pixel", &[], &[0.1f64]).unwrap();
     let file = writer.finish().unwrap().into_inner();
     let recording = read(&folder.write("z.npz", &file));
-    assert_eq!(recording.velocity(), values);
+    assert_eq!(velocity(&recording), values);
     assert_eq!((recording.fs_hz(), recording.mm_per_pixel()), (1000.0, Some(0.1)));
 
     let mut writer = NpzWriter::new(std::io::Cursor::new(Vec::new()));
@@ -204,9 +275,11 @@ fn npz_archives() {
         let mut hurt = file.clone();
         hurt[at] ^= 0xff;
         let path = folder.write("hurt.npz", &hurt);
-        match Recording::read(&path, &ReadOptions::default()) {
-            Ok(recording) => assert_eq!(recording.velocity(), values, "byte {at}"),
-            Err(error) => assert!(!error.to_string().contains('\n'), "{error}"),
+        for options in [ReadOptions::default(), FROM_FILE] {
+            match Recording::read(&path, &options) {
+                Ok(recording) => assert_eq!(velocity(&recording), values, "byte {at}"),
+                Err(error) => assert!(!error.to_string().contains('\n'), "{error}"),
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 use sarcomere::Recording;
-use sarcomere::identify::resample::{GRID, MAX_GRID, OnGrid, Placement, RateChange, grid_frames};
+use sarcomere::identify::resample::{GRID, MAX_GRID, Placement, RateChange};
+use sarcomere::identify::{OnGrid, grid_frames};
 
 fn disc(size: usize, cy: f64, cx: f64, radius: f64) -> Vec<f32> {
     let inside = |i: usize| {
@@ -126,9 +127,13 @@ fn whole_recordings_change_size_and_rate() {
     let recording = Recording::new("r", velocity, [frames, size, size], fs).unwrap();
     assert_eq!(grid_frames(&recording), 400);
     let on_grid = OnGrid::new(&recording, Placement::new(size, size, None));
-    let grid = on_grid.range(0..400);
+    let grid = on_grid.range(0..400).unwrap();
     assert_eq!(grid.len(), 400 * GRID * GRID);
-    assert_eq!(*on_grid.range(123..170), grid[123 * GRID * GRID..170 * GRID * GRID], "a part is a part of the whole");
+    assert_eq!(
+        *on_grid.range(123..170).unwrap(),
+        grid[123 * GRID * GRID..170 * GRID * GRID],
+        "a part is a part of the whole"
+    );
     let inside: Vec<f32> = grid.chunks_exact(GRID * GRID).map(|f| f[32 * GRID + 20]).collect();
     let outside = grid.chunks_exact(GRID * GRID).map(|f| f[32 * GRID + 50]).fold(0.0f32, |m, v| m.max(v.abs()));
     let error =

@@ -1,5 +1,7 @@
 //! Lines, shapes and words on a picture, in points; the picture has [`SCALE`] pixels a point.
 
+use std::io::Write;
+
 use tiny_skia::{
     Color, FillRule, FilterQuality, LineCap, LineJoin, Paint, PathBuilder, Pixmap, PixmapPaint, Stroke, StrokeDash,
     Transform,
@@ -196,9 +198,14 @@ impl Canvas {
         encoder
             .add_text_chunk("Software".into(), concat!("sarcomere ", env!("CARGO_PKG_VERSION")).into())
             .map_err(fail)?;
-        let rgb: Vec<u8> = self.pixmap.pixels().iter().flat_map(|p| [p.red(), p.green(), p.blue()]).collect();
         let mut writer = encoder.write_header().map_err(fail)?;
-        writer.write_image_data(&rgb).map_err(fail)?;
+        let mut stream = writer.stream_writer().map_err(fail)?;
+        // Row by row: a picture of many units is large.
+        for row in self.pixmap.pixels().chunks_exact(self.pixmap.width() as usize) {
+            let rgb: Vec<u8> = row.iter().flat_map(|p| [p.red(), p.green(), p.blue()]).collect();
+            stream.write_all(&rgb).map_err(|e| fail(e.into()))?;
+        }
+        stream.finish().map_err(fail)?;
         writer.finish().map_err(fail)?;
         Ok(bytes)
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::identify::read::read_array;
-use crate::identify::resample::{GRID_FS_HZ, RateChange};
+use crate::identify::resample::{GRID_FS_HZ, signals_at};
 use crate::identify::{MotorUnit, REFRACTORY_S, Recording, firing_instants_s};
 use crate::metrics::{self, Masks, detect};
 use crate::{Error, Result};
@@ -23,8 +23,8 @@ impl KnownUnit {
     /// A known unit; its firings are taken from its signal, sampled at `fs_hz`.
     pub fn new(mask: Vec<u8>, signal: Vec<f32>, fs_hz: f64) -> Self {
         let frames = (signal.len() as f64 * GRID_FS_HZ / fs_hz).round() as usize;
-        let resampled = RateChange::new(signal.len().max(1), fs_hz, GRID_FS_HZ, frames).apply(&signal, 1);
-        Self { firings_s: firing_instants_s(&resampled, REFRACTORY_S), mask, signal }
+        let resampled = signals_at(std::slice::from_ref(&signal), fs_hz, GRID_FS_HZ, frames);
+        Self { firings_s: firing_instants_s(&resampled[0], REFRACTORY_S), mask, signal }
     }
 
     /// The known units of a recording's file: its arrays `masks` `[n, H, W]` and `signals` `[n, T]`, or those of `STEM.labels.npz`

@@ -104,7 +104,7 @@ fn map(canvas: &mut Canvas, report: &Report<'_>, theme: &Theme, scale: &MapScale
     let recording = report.recording;
     let width = recording.width();
     let rms = recording.rms_map();
-    let (low, high) = (quantile(&rms, 0.02), quantile(&rms, 0.998));
+    let (low, high) = (quantile(rms, 0.02), quantile(rms, 0.998));
     // The square root lets weak units show beside strong ones; the bar at the side has the same scale.
     let share = |v: f32| if high > low { ((v - low) / (high - low)).max(0.0).sqrt() } else { 0.0 };
     let colors: Vec<_> = rms.iter().map(|v| theme.map_color(share(*v))).collect();

@@ -84,13 +84,13 @@ impl<'a> Report<'a> {
     /// `report.html`, `figure.png`, `units.json`, `firings.csv` and `units.npz`, by name.
     ///
     /// # Errors
-    /// If a file cannot be encoded; no user's input leads there.
+    /// If the recording's frames cannot be read any more, or a file cannot be encoded.
     pub fn files(&self) -> Result<Vec<(&'static str, Vec<u8>)>> {
         let mut json = serde_json::to_vec_pretty(&units_json(self)).unwrap_or_default();
         json.push(b'\n');
         let light = figure::figure(self, &colors::LIGHT)?;
         let dark = figure::figure(self, &colors::DARK)?;
-        let page = page::page(self, &light, &dark);
+        let page = page::page(self, &light, &dark)?;
         Ok(vec![
             ("report.html", page.into_bytes()),
             ("figure.png", light),

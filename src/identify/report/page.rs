@@ -7,8 +7,9 @@ use super::contour::smooth_outlines;
 use super::figure::quantile;
 use super::results::round_significant;
 use super::{Comparison, Report};
-use crate::identify::MotorUnit;
-use crate::identify::resample::{GRID, GRID_FS_HZ, OnGrid};
+use crate::Result;
+use crate::identify::resample::{GRID, GRID_FS_HZ};
+use crate::identify::{MotorUnit, OnGrid};
 
 /// Most bytes of frames that the page carries: 800 frames of 64 x 64 pixels.
 const MAX_BYTES: usize = 800 * GRID * GRID;
@@ -18,8 +19,11 @@ const MAX_S: f64 = 20.0;
 const ROW_S: f64 = 2.0;
 
 /// The page as HTML; the pictures are shown on light and on dark ground.
-pub fn page(report: &Report<'_>, light: &[u8], dark: &[u8]) -> String {
-    let movie = Movie::new(report);
+///
+/// # Errors
+/// If the recording's frames cannot be read.
+pub fn page(report: &Report<'_>, light: &[u8], dark: &[u8]) -> Result<String> {
+    let movie = Movie::new(report)?;
     let comparison = report.comparison();
     let recording = report.recording;
     let [frames, height, width] = recording.shape();
@@ -42,7 +46,7 @@ pub fn page(report: &Report<'_>, light: &[u8], dark: &[u8]) -> String {
         ("figure_light", base64(light)),
         ("figure_dark", base64(dark)),
     ];
-    fill(include_str!("page.html"), &fields)
+    Ok(fill(include_str!("page.html"), &fields))
 }
 
 /// What there is to say, in one line.
@@ -73,13 +77,15 @@ struct Movie {
 }
 
 impl Movie {
-    fn new(report: &Report<'_>) -> Self {
+    fn new(report: &Report<'_>) -> Result<Self> {
         let grid = OnGrid::new(report.recording, report.found.placement);
         let total = grid.frames();
         let shown = total.min((MAX_S * GRID_FS_HZ) as usize);
         let stride = shown.div_ceil((MAX_BYTES / grid.pixels()).max(1));
-        let picked: Vec<f32> =
-            (0..shown).step_by(stride).flat_map(|frame| grid.range(frame..frame + 1).into_owned()).collect();
+        let mut picked = Vec::with_capacity(shown.div_ceil(stride) * grid.pixels());
+        for frame in (0..shown).step_by(stride) {
+            picked.extend_from_slice(&grid.range(frame..frame + 1)?);
+        }
         let limit = {
             // Every 7th value tells the range well enough.
             let some: Vec<f32> = picked.iter().step_by(7).map(|v| v.abs()).filter(|v| *v > 0.0).collect();
@@ -104,7 +110,7 @@ impl Movie {
                 report.recording.duration_s()
             );
         }
-        Self { bytes, hz, duration_s, words }
+        Ok(Self { bytes, hz, duration_s, words })
     }
 }
 

@@ -102,13 +102,13 @@ pub fn firings_csv(report: &Report<'_>) -> String {
 pub fn units_npz(report: &Report<'_>) -> Result<Vec<u8>> {
     let [frames, height, width] = report.recording.shape();
     let units = &report.found.units;
-    let masks: Vec<u8> = units.iter().flat_map(|u| u.mask.iter().copied()).collect();
-    let signals: Vec<f32> = units.iter().flat_map(|u| u.signal.iter().copied()).collect();
+    let masks: Vec<&[u8]> = units.iter().map(|u| &u.mask[..]).collect();
+    let signals: Vec<&[f32]> = units.iter().map(|u| &u.signal[..]).collect();
     let scores: Vec<f32> = units.iter().map(|u| u.score).collect();
     let build = || {
         let mut npz = NpzWriter::new(Cursor::new(Vec::new()));
-        npz.add("masks", &[units.len(), height, width], &masks)?;
-        npz.add("signals", &[units.len(), frames], &signals)?;
+        npz.add_parts("masks", &[units.len(), height, width], &masks)?;
+        npz.add_parts("signals", &[units.len(), frames], &signals)?;
         npz.add("scores", &[units.len()], &scores)?;
         npz.add("fs_hz", &[], &[report.recording.fs_hz()])?;
         npz.finish()
