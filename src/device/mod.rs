@@ -31,6 +31,21 @@ fn reason(error: &Error) -> String {
     text.split("; ").next().unwrap_or(text).to_owned()
 }
 
+/// Names one after the other, those that follow themselves with how often: `gru_step_after_f32 (400 times)`.
+#[cfg(feature = "cuda")]
+fn names<'a>(all: impl Iterator<Item = &'a str>) -> String {
+    let mut runs: Vec<(&str, usize)> = Vec::new();
+    for name in all {
+        match runs.last_mut() {
+            Some((last, times)) if *last == name => *times += 1,
+            _ => runs.push((name, 1)),
+        }
+    }
+    let word =
+        |(name, times): &(&str, usize)| if *times > 1 { format!("{name} ({times} times)") } else { (*name).to_owned() };
+    runs.iter().map(word).collect::<Vec<_>>().join(" ")
+}
+
 impl Device {
     /// What may be asked for on the command line.
     pub const NAMES: &'static str = "auto, cpu, cuda or cuda:N";
@@ -58,9 +73,9 @@ impl Device {
         Self::from_name_with(name, Precision::default()).map(|(device, _)| device)
     }
 
-    /// GPU 0, if kernels can be had for it too: what is missing shows here and not at the first kernel.
-    fn usable_gpu(precision: Precision) -> Result<Self> {
-        let device = Self::cuda(0, precision)?;
+    /// A GPU, if kernels can be had for it too: what is missing shows here and not at the first kernel.
+    fn usable_gpu(ordinal: usize, precision: Precision) -> Result<Self> {
+        let device = Self::cuda(ordinal, precision)?;
         match &device {
             Device::Cpu(_) => {}
             #[cfg(feature = "cuda")]
@@ -81,16 +96,16 @@ impl Device {
                     "the processor computes in f32, not in {precision}; leave it out, or take a GPU with --device cuda"
                 ),
             )),
-            "auto" => Ok(match Self::usable_gpu(precision) {
+            "auto" => Ok(match Self::usable_gpu(0, precision) {
                 Ok(device) => (device, Some("a GPU can be used".to_owned())),
                 Err(error) if plain => (Self::cpu(), Some(reason(&error))),
                 Err(error) => {
                     (Self::cpu(), Some(format!("{}; it computes in f32, not in {precision}", reason(&error))))
                 }
             }),
-            "cuda" => Ok((Self::cuda(0, precision)?, None)),
+            "cuda" => Ok((Self::usable_gpu(0, precision)?, None)),
             other => match other.strip_prefix("cuda:").and_then(|ordinal| ordinal.parse().ok()) {
-                Some(ordinal) => Ok((Self::cuda(ordinal, precision)?, None)),
+                Some(ordinal) => Ok((Self::usable_gpu(ordinal, precision)?, None)),
                 None => Err(Error::value("--device", format!("'{other}' is not a device; use one of {}", Self::NAMES))),
             },
         }
@@ -131,7 +146,7 @@ impl Device {
             Device::Cuda(cuda) => {
                 let needed = vec![true; outputs.len()];
                 match op.cuda(cuda.target(), &Types { inputs, outputs, needed: &needed }) {
-                    Ok(work) => work.launches().map(|launch| launch.kernel.as_str()).collect::<Vec<_>>().join(" "),
+                    Ok(work) => names(work.launches().map(|launch| launch.kernel.as_str())),
                     Err(error) => error.to_string(),
                 }
             }

@@ -8,6 +8,7 @@ use crate::detector::{Detector, DetectorConfig};
 use crate::device::cuda::{Module, Precision, SOURCES, Target, Types};
 use crate::graph::{Graph, Value, kept_types};
 use crate::muscle::{Noise, SimulatorConfig, Split};
+use crate::ops::problem::Targeted;
 use crate::tensor::TensorType;
 use crate::train::{Clip, Optimizer, detector_step, twitch_step};
 use crate::twitch::{TwitchConfig, TwitchEstimator};
@@ -57,7 +58,7 @@ pub fn problem_kernels(target: &Target) -> Result<Kernels> {
     Ok(found)
 }
 
-fn launched(target: &Target, graphs: Vec<(Graph, Vec<Value>)>) -> Result<Kernels> {
+fn launched(target: &Target, graphs: Vec<Targeted>) -> Result<Kernels> {
     let mut found = Kernels::new();
     for (graph, targets) in graphs {
         let kept = kept_types(&graph, &targets, target)?;
@@ -76,7 +77,7 @@ fn launched(target: &Target, graphs: Vec<(Graph, Vec<Value>)>) -> Result<Kernels
 }
 
 /// Inference (rewritten) and training step of both networks in both presets, and the simulator in both of its own.
-fn network_graphs() -> Result<Vec<(Graph, Vec<Value>)>> {
+fn network_graphs() -> Result<Vec<Targeted>> {
     let mut graphs = Vec::new();
     for (detector, twitch) in
         [(DetectorConfig::lite(), TwitchConfig::lite()), (DetectorConfig::paper(), TwitchConfig::paper())]

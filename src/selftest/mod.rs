@@ -89,16 +89,16 @@ pub fn run(device: &Device, options: &Options, mut done: impl FnMut(&Outcome)) -
 /// How the ops are tried: as they are; on a GPU also cut for a small one, so that products get the tiles of large ones, and with
 /// values kept as bf16 under that policy.
 fn settings(device: &Device) -> Result<Vec<Setting<'static>>> {
-    let mut settings = vec![Setting::of(device.clone())];
+    let plain = Setting::of(device.clone());
     #[cfg(feature = "cuda")]
     if let Device::Cuda(cuda) = device {
         let small = Device::Cuda(std::sync::Arc::new(cuda.opened_again()?.cut_for(catalogue::SMALL)));
-        settings.push(Setting::of(small).prepared("cut for a small GPU".to_owned(), || ()));
-        if cuda.target().effective_precision() == Precision::Bf16 {
-            settings.push(Setting::of(device.clone()).narrow());
-        }
+        let small = Setting::of(small).prepared("cut for a small GPU".to_owned(), || ());
+        let bf16 = cuda.target().effective_precision() == Precision::Bf16;
+        let narrow = bf16.then(|| Setting::of(device.clone()).narrow());
+        return Ok([plain, small].into_iter().chain(narrow).collect());
     }
-    Ok(settings)
+    Ok(vec![plain])
 }
 
 /// An error's words; of a kernel that does not compile, the compiler's own only the first time.

@@ -2,7 +2,6 @@
 
 use super::primitives::PrimitiveProblem;
 use crate::Result;
-use crate::graph::{Graph, Value};
 use crate::muscle::problem::SimulateProblem;
 use crate::ops::boxes::problem::{BoxIouProblem, BoxMapProblem};
 use crate::ops::conv::problem::{ConvProblem, Pass};
@@ -15,7 +14,7 @@ use crate::ops::matmul::problem::MatMulProblem;
 use crate::ops::norm::problem::{BatchNormProblem, FoldProblem};
 use crate::ops::optim::problem::OptimizerProblem;
 use crate::ops::pool::problem::MaxPoolProblem;
-use crate::ops::problem::{self, Numbers, Setting, check_on};
+use crate::ops::problem::{self, Numbers, Setting, Targeted, check_on};
 use crate::ops::proposals::problem::ProposalsProblem;
 use crate::ops::random::problem::RandomProblem;
 use crate::ops::recurrent::problem::GruProblem;
@@ -32,13 +31,13 @@ pub struct Family {
     /// Its name.
     pub name: &'static str,
     check: fn(seed: u64, settings: &[Setting<'_>]) -> Result<()>,
-    graph: fn(seed: u64, narrow: bool) -> Result<(Graph, Vec<Value>)>,
+    graph: fn(seed: u64, narrow: bool) -> Result<Targeted>,
 }
 
 impl Family {
     /// The graph of a seed's problem, with the gradients that are checked, and what is read of it; if `narrow`, as in
     /// [`Setting::narrow`].
-    pub fn graph(&self, seed: u64, narrow: bool) -> Result<(Graph, Vec<Value>)> {
+    pub fn graph(&self, seed: u64, narrow: bool) -> Result<Targeted> {
         (self.graph)(seed, narrow)
     }
 

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use sarcomere::device::cuda::{Architecture, Bundle, Compiler, KernelCache, Module, Sources};
+
 use crate::emulator::Emulator;
 use crate::support::{emulator, folder};
 
@@ -75,6 +77,31 @@ fn without_a_compiler_the_processor_is_taken() {
     let (code, out, err) = without_a_compiler(emulator, &["--device", "auto", "--filter", "max_pool"]);
     assert_eq!(code, Some(0), "{out}\n{err}");
     assert!(err.contains("device: cpu (") && err.contains("NVRTC was not found"), "{err}");
+}
+
+#[test]
+fn kernels_of_another_architecture_are_told_at_once() {
+    let Some(emulator) = emulator() else { return };
+    let module = Module { source: "elementwise", constants: Vec::new() };
+    let compiler =
+        Compiler::new(Architecture { number: 80 }, Sources::embedded(), KernelCache::disabled(), Bundle::empty());
+    let mut bundle = Bundle::default();
+    bundle.add(&compiler, &[module]).expect("compiled");
+    let path = folder("ahead").join("sm_80.cubins");
+    bundle.write(&path).expect("written");
+    let run = |device: &str| {
+        let arguments = ["selftest", "--no-networks", "--problems", "1", "--filter", "max_pool", "--device", device];
+        let mut command = program(emulator, &folder("selftest"), &arguments);
+        command.env("SARCOMERE_CUBINS", &path).env("SARCOMERE_NVRTC", "/nowhere/libnvrtc.so");
+        let output = command.output().expect("the program can be started");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, err) = run("cuda");
+    assert_eq!(code, Some(2), "{err}");
+    assert!(err.contains("not for sm_90") && err.contains("--arch 90") && err.contains("NVRTC was not found"), "{err}");
+    let (code, err) = run("auto");
+    assert_eq!(code, Some(0), "{err}");
+    assert!(err.contains("device: cpu (") && err.contains("not for sm_90"), "{err}");
 }
 
 #[test]

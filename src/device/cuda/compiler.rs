@@ -36,6 +36,23 @@ pub struct Compiler {
     driver: Option<i32>,
 }
 
+/// A source with its headers and the compiler's options.
+struct Ingredients {
+    name: String,
+    text: String,
+    headers: Vec<(String, String)>,
+    options: Vec<String>,
+}
+
+impl Ingredients {
+    fn parts(&self) -> Vec<&str> {
+        let mut parts = vec![env!("CARGO_PKG_VERSION"), &self.name, &self.text];
+        parts.extend(self.headers.iter().flat_map(|(name, text)| [name.as_str(), text.as_str()]));
+        parts.extend(self.options.iter().map(String::as_str));
+        parts
+    }
+}
+
 impl Compiler {
     /// For an architecture; NVRTC is looked for when something is wanted that `ahead` does not hold.
     pub fn new(architecture: Architecture, sources: Sources, cache: KernelCache, ahead: Arc<Bundle>) -> Self {
@@ -48,9 +65,33 @@ impl Compiler {
         self
     }
 
-    /// Whether there is something to take kernels from: cubins made ahead of time, or a compiler. Else why not.
+    /// Whether there is something to take kernels from: cubins made ahead of time for this architecture from these sources, or a
+    /// compiler. Else why not.
     pub(super) fn usable(&self) -> Result<()> {
-        if self.ahead.is_empty() { self.nvrtc().map(drop) } else { Ok(()) }
+        // Bundles are made whole: one that holds this module holds the others.
+        let module = Module { source: "elementwise", constants: Vec::new() };
+        if self.ahead.get(key(&self.ingredients(&module)?.parts())).is_some() {
+            return Ok(());
+        }
+        self.nvrtc().map(drop).map_err(|error| match error {
+            Error::Device { fault, message } if !self.ahead.is_empty() => {
+                let architecture = self.architecture;
+                let message = format!(
+                    "the kernels compiled ahead of time (SARCOMERE_CUBINS) are not for {architecture}, or were made from other \
+                     sources: make them anew with `sarcomere kernels compile --arch {}`; without them, {message}",
+                    architecture.number
+                );
+                Error::Device { fault, message }
+            }
+            other => other,
+        })
+    }
+
+    /// All that a module's cubin is made from.
+    fn ingredients(&self, module: &Module) -> Result<Ingredients> {
+        let name = format!("{}.cu", module.source);
+        let text = self.sources.text(&name)?;
+        Ok(Ingredients { name, text, headers: self.sources.headers()?, options: self.options(module) })
     }
 
     /// The architecture that it compiles for.
@@ -69,13 +110,8 @@ impl Compiler {
     }
 
     fn make(&self, module: &Module, anew: bool) -> Result<Cubin> {
-        let name = format!("{}.cu", module.source);
-        let text = self.sources.text(&name)?;
-        let headers = self.sources.headers()?;
-        let options = self.options(module);
-        let mut parts = vec![env!("CARGO_PKG_VERSION"), &name, &text];
-        parts.extend(headers.iter().flat_map(|(name, text)| [name.as_str(), text.as_str()]));
-        parts.extend(options.iter().map(String::as_str));
+        let ingredients = self.ingredients(module)?;
+        let mut parts = ingredients.parts();
         let made_from = key(&parts);
         let found = |image: Vec<u8>| Cubin { image, log: String::new(), made_from, found: true };
         if let Some(image) = self.ahead.get(made_from).filter(|_| !anew) {
@@ -89,7 +125,8 @@ impl Compiler {
         if let Some(image) = self.cache.load(key).filter(|_| !anew) {
             return Ok(found(image));
         }
-        let (image, log) = compile(nvrtc, &name, &text, &headers, &options, module)?;
+        let Ingredients { name, text, headers, options } = &ingredients;
+        let (image, log) = compile(nvrtc, name, text, headers, options, module)?;
         self.cache.store(key, &image);
         Ok(Cubin { image, log, made_from, found: false })
     }

@@ -253,9 +253,12 @@ fn directions(graph: &Graph, outputs: &[Value], seed: u64) -> Result<Vec<Tensor>
     outputs.iter().enumerate().map(direction).collect()
 }
 
+/// A graph and what is read of it.
+pub type Targeted = (Graph, Vec<Value>);
+
 /// What a check of the problem runs: its graph with the gradients that are checked, and what is read; if `narrow`, as in
 /// [`Setting::narrow`].
-pub fn graph<P: Problem>(problem: &P, seed: u64, narrow: bool) -> Result<(Graph, Vec<Value>)> {
+pub fn graph<P: Problem>(problem: &P, seed: u64, narrow: bool) -> Result<Targeted> {
     let tensors = problem.inputs(seed);
     let (graph, _, outputs) = graph_of(problem, &tensors, narrow)?;
     let directions = directions(&graph, &outputs, seed)?;
