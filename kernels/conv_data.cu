@@ -19,7 +19,12 @@
 // Work at the paper's shapes: mask head [1600, 14, 14, 256], 3 x 3: 370 GFLOP, 0.64 GB; stem [8, 400, 64, 64, 1],
 //   7 x 7 x 7 to 8 channels: 3.4 GFLOP, 73 MB. Bound by arithmetic; the narrow first layers by the integer arithmetic
 //   of their windows.
-// Needs: f32 anything; tf32 and bf16 sm_80 (mma.sync). Shared memory 8.5 KiB to 18 KiB.
+// Needs: f32 anything; tf32 and bf16 sm_80 (mma.sync). Shared memory 17 KiB to 36 KiB.
+// In memory: source and result (with the residual) are floats, or bf16 where the plan keeps them so (SOURCE, RESULT); weights,
+//   bias and sums are floats.
+// Measured on an H200, 528 maps, tiles of 128 x 64: 25 TFLOP/s f32, 100 bf16; before taps were worked out once a step, steps
+//   staged ahead and tiles widened: 25 and 64. A window that covers its input is a dense layer for the host: its data
+//   gradient once took 70 ms, for 48 of 49 taps that do not exist.
 // Determinism: run_to_run.
 #include "device/gemm.cuh"
 #include "device/window.cuh"
