@@ -1,9 +1,15 @@
-use sarcomere::ops::problem::Numbers;
+use std::sync::Arc;
 
-use crate::everywhere::check_everywhere;
+use sarcomere::Result;
+use sarcomere::device::cpu::Isa;
+use sarcomere::device::{Cpu, Device};
+use sarcomere::graph::{Executor, Graph};
+use sarcomere::ops::problem::Numbers;
 use sarcomere::ops::recurrent::problem::GruProblem;
 use sarcomere::ops::recurrent::{GruAttrs, GruWeights};
-use sarcomere::{Result, graph::Graph, tensor::TensorType};
+use sarcomere::tensor::{Tensor, TensorType};
+
+use crate::everywhere::check_everywhere;
 
 #[test]
 fn gru_of_any_variant() -> Result<()> {
@@ -30,6 +36,43 @@ fn gru_of_many_sequences_and_units() -> Result<()> {
             counts,
         };
         check_everywhere(&wide, 1)?;
+    }
+    Ok(())
+}
+
+/// A single sequence whose steps are large enough to be shared among threads.
+#[test]
+fn threads_do_not_change_bits() -> Result<()> {
+    let (features, units) = (3, 450);
+    for reset_after in [false, true] {
+        let run = |threads: usize| -> Result<Tensor> {
+            let mut graph = Graph::new();
+            let mut variable = |name: &str, shape: &[usize]| graph.variable(name, TensorType::f32(shape.to_vec()));
+            let bias: &[usize] = if reset_after { &[2, 3 * units] } else { &[3 * units] };
+            let weights = GruWeights {
+                weight: variable("weight", &[features, 3 * units])?,
+                recurrent_weight: variable("recurrent_weight", &[units, 3 * units])?,
+                bias: variable("bias", bias)?,
+            };
+            let x = graph.input("x", TensorType::f32([1, 5, features]))?;
+            let attrs = GruAttrs { reset_after, ..GruAttrs::default() };
+            let y = graph.gru(x, weights, attrs, None, None)?.0;
+            let device = Device::Cpu(Arc::new(Cpu::with(threads, Isa::detect())));
+            let mut executor = Executor::new(&device, Arc::new(graph), &[y])?;
+            let mut numbers = Numbers::new(11);
+            for (name, shape) in
+                [("weight", &[features, 3 * units][..]), ("recurrent_weight", &[units, 3 * units]), ("bias", bias)]
+            {
+                executor.set(name, &numbers.tensor(shape))?;
+            }
+            executor.run(&[(x, &numbers.tensor(&[1, 5, features]))])?;
+            executor.output(y)
+        };
+        let alone = run(1)?;
+        assert!(alone.values::<f32>()?.iter().any(|v| *v != 0.0));
+        for threads in [2, 3, 7] {
+            assert!(run(threads)?.bytes() == alone.bytes(), "{threads} threads, reset after: {reset_after}");
+        }
     }
     Ok(())
 }

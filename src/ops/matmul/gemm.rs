@@ -3,10 +3,11 @@
 use std::ops::Range;
 
 use super::finish::{Finish, TileBuffer};
-use super::kernel::{MAX_ROWS, PANEL, Run, Tile, Tiling, kernel};
+use super::kernel::{MAX_ROWS, Run, Tile, Tiling, kernel};
 use super::pack::{pack_panel, pack_panel_transposed, panel_len, transpose};
 use crate::device::cpu::Isa;
 
+pub use super::kernel::PANEL;
 pub use super::pack::packed_len;
 
 /// Packs the second operand, `[k, n]` or, transposed, `[n, k]`, with rows `ldb` apart, into `packed`, which has

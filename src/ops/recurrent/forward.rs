@@ -63,13 +63,19 @@ pub(super) fn run(cpu: &Cpu, op: &GruScan, args: &mut CpuArgs<'_>) -> Result<()>
             let a = |i: usize| &projection[(rows[i] * steps + t) * 3 * u..][..3 * u];
             // SAFETY: a sequence and direction belong to one task.
             let keep = |i: usize| unsafe { saved_runs.run((direction * extents.n + rows[i]) * steps + t) };
-            first.run(cpu, backwards, false, m, (h, u), (q, 3 * u), scratch);
+            match extents.is_single() {
+                true => first.run_spread(cpu, backwards, h, q),
+                false => first.run(cpu, backwards, false, m, (h, u), (q, 3 * u), scratch),
+            }
             if !op.reset_after {
                 for i in 0..m {
                     let (q, h, rh) = (&mut q[3 * i * u..][..3 * u], &h[i * u..][..u], &mut rh[i * u..][..u]);
                     cell::gates_before(cpu.isa(), hard, a(i), q, h, rh);
                 }
-                second.run(cpu, backwards, false, m, (rh, u), (&mut q[2 * u..], 3 * u), scratch);
+                match extents.is_single() {
+                    true => second.run_spread(cpu, backwards, rh, &mut q[2 * u..]),
+                    false => second.run(cpu, backwards, false, m, (rh, u), (&mut q[2 * u..], 3 * u), scratch),
+                }
             }
             for i in 0..m {
                 let (q, h) = (&mut q[3 * i * u..][..3 * u], &mut h[i * u..][..u]);

@@ -24,6 +24,11 @@ impl Extents {
         (self.n * self.directions / tasks).clamp(4, MAX_GROUP).min(self.n.max(1))
     }
 
+    /// Whether one sequence in one direction is all there is.
+    pub(super) fn is_single(&self) -> bool {
+        self.n * self.directions == 1
+    }
+
     fn groups(&self) -> usize {
         self.n.div_ceil(self.group())
     }
@@ -142,6 +147,20 @@ pub(super) struct Swing<'a> {
 }
 
 impl Swing<'_> {
+    /// As [`Swing::run`] for a single row where nothing else keeps the threads busy: each takes a share of the columns. Every column is
+    /// one thread's, so the bits do not depend on how many there are.
+    pub(super) fn run_spread(&self, cpu: &Cpu, backwards: bool, a: &[f32], c: &mut [f32]) {
+        /// Products of a share that take longer than it takes to begin and end a loop over the threads.
+        const LEAST: usize = 1 << 18;
+        let shares = cpu.threads().min(self.k * self.n / LEAST).max(1);
+        let panels = self.n.div_ceil(gemm::PANEL).div_ceil(shares);
+        cpu.parallel_chunks(&mut c[..self.n], (panels * gemm::PANEL).max(1), |share, c| {
+            let packed = &self.packed[gemm::packed_len(self.k, share * panels * gemm::PANEL)..];
+            let part = Swing { packed, k: self.k, n: c.len() };
+            part.run(cpu, backwards, false, 1, (a, self.k), (c, self.n), &mut []);
+        });
+    }
+
     /// `c (+)= a b` for `m` rows; rows of `a` are `lda` apart, those of `c` `ldc`.
     #[allow(clippy::too_many_arguments, reason = "a matrix product has many")]
     pub(super) fn run(
