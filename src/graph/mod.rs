@@ -1,5 +1,6 @@
 //! Static graphs of ops: built once for fixed shapes, differentiated by appending nodes, planned, then run many times.
 
+mod allocate;
 mod autodiff;
 mod backend;
 mod chains;

@@ -1,5 +1,6 @@
 //! Training: schedules, optimizers, checkpoints, the loop, and the two networks' training steps.
 
+mod batch;
 pub mod checkpoint;
 pub mod data;
 mod detector;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::data::{Batch, DataMix, MadeCrops, MadeSamples, Sample, Stock};
+use super::batch::{Batch, MadeCrops, MadeSamples};
+use super::data::{DataMix, Sample, Stock};
 use super::optimizer::{Clip, Optimizer, OptimizerValues, append_optimizer};
 use super::run::Figures;
 use super::schedule::Schedule;
