@@ -57,7 +57,18 @@ fn kernels_are_what_the_table_says() {
     }
     let kept = std::fs::read_to_string(&path).expect("the table is in the repository");
     let lines = |text: &str| -> BTreeSet<String> { text.lines().map(str::to_owned).collect() };
-    let (kept, table) = (lines(&kept), lines(&table));
+    let (kept, mut table) = (lines(&kept), lines(&table));
+    // Under load the assembler has been seen to take other registers (one kernel in 2500, once): what differs is compiled again, one
+    // module at a time, and that counts.
+    let differing: Vec<String> = kept.symmetric_difference(&table).cloned().collect();
+    for (architecture, module, blocks) in &work {
+        let own = format!("\t{module}\t{architecture}\t");
+        if differing.iter().any(|row| row.contains(&own)) {
+            let rows = examine(&wheels, *architecture, module, blocks).unwrap_or_else(|fault| panic!("{fault}"));
+            table.retain(|row| !row.contains(&own));
+            table.extend(rows);
+        }
+    }
     let gone: Vec<_> = kept.difference(&table).collect();
     let new: Vec<_> = table.difference(&kept).collect();
     assert!(
