@@ -11,8 +11,10 @@ import time
 
 import torch
 
+import layers
+import layers_torch
 import peers
-import training
+import training_torch
 
 # Ours by name: the peers' case.
 INFERENCE = {
@@ -22,13 +24,10 @@ INFERENCE = {
     "twitch_paper_b1": "networks/twitch_paper_b1",
     "twitch_paper_b32": "networks/twitch_paper_b32",
 }
-TRAINING = {
-    "train_detector_paper_b8": "networks/train_detector_paper",
-    "train_twitch_paper_b32": "networks/train_twitch_paper",
-}
+TRAINING = {"train_detector_paper_b8": training_torch.detector, "train_twitch_paper_b32": training_torch.twitch}
 
 
-class Gpu(peers.Torch):
+class Gpu(layers_torch.Layers):
     """Layers whose weights are on the GPU."""
 
     def keep(self, make):
@@ -41,15 +40,16 @@ class Gpu(peers.Torch):
 
 def inference(name, precision):
     shape, network = peers.CASES[INFERENCE[name]]
-    layers = Gpu(shape, 1)
-    host = torch.from_numpy(peers.random(*shape)).pin_memory()
+    shape = Gpu.maps(shape) if isinstance(shape, peers.Maps) else shape
+    gpu = Gpu(shape, 1)
+    host = torch.from_numpy(layers.random(*shape)).pin_memory()
     data = host.cuda()
     cast = torch.autocast("cuda", torch.bfloat16, enabled=precision == "bf16", cache_enabled=False)
 
     def compute():
-        layers.at = 0
+        gpu.at = 0
         with torch.inference_mode(), cast:
-            result = network(layers, data)
+            result = network(gpu, data)
             return result[0] if isinstance(result, (list, tuple)) else result
 
     stream = torch.cuda.Stream()
@@ -71,17 +71,13 @@ def inference(name, precision):
 
 def step(name, precision):
     torch.set_default_device("cuda")
-    network, optimizer, limit, loss = training.CASES[TRAINING[name]]()
+    train = TRAINING[name]()
     cast = torch.autocast("cuda", torch.bfloat16, enabled=precision == "bf16")
 
     def run():
-        optimizer.zero_grad(set_to_none=True)
         with cast:
-            value = loss()
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), limit)
-        optimizer.step()
-        value.item()
+            train()
+        torch.cuda.synchronize()
 
     return run
 
