@@ -10,7 +10,7 @@ use cudarc::driver::CudaGraph;
 use super::backend::Backend;
 use super::{Graph, Place, Plan, Source, Step, Value};
 use crate::device::cpu::Isa;
-use crate::device::cuda::{Addresses, Bound, Cuda, DeviceBuffer, PinnedBuffer, Types};
+use crate::device::cuda::{Addresses, Bound, Cuda, DeviceBuffer, PinnedBuffer, Queue, Types};
 use crate::device::{Cpu, Device};
 use crate::tensor::{AlignedBytes, TensorType};
 use crate::{DeviceFault, Error, Result};
@@ -113,8 +113,8 @@ impl CudaBackend {
         Bound::new(&self.cuda, &work, &addresses, &node.name)
     }
 
-    fn enqueue(&self, step: &Step) -> Result<()> {
-        self.bound.get(&step.node).into_iter().flatten().try_for_each(|bound| bound.enqueue(&self.cuda))
+    fn enqueue(&self, step: &Step, queue: Queue) -> Result<()> {
+        self.bound.get(&step.node).into_iter().flatten().try_for_each(|bound| bound.enqueue(&self.cuda, queue))
     }
 
     /// Fills what a step writes, and the guards behind, with NaN.
@@ -179,7 +179,7 @@ impl Backend for CudaBackend {
         match (other.device(), other.address(from)) {
             (Device::Cuda(cuda), Some(address)) if Arc::ptr_eq(&cuda, &self.cuda) => {
                 self.forget_mirrors();
-                self.cuda.copy(address, self.memory.address(self.offset(place)), place.bytes)
+                self.cuda.copy(self.cuda.queue(), address, self.memory.address(self.offset(place)), place.bytes)
             }
             _ => self.feed(place, other.read(from)?),
         }
@@ -207,7 +207,7 @@ impl Backend for CudaBackend {
             return plan.prologue.iter().try_for_each(|step| self.run_step(graph, plan, step));
         }
         self.forget_mirrors();
-        plan.prologue.iter().try_for_each(|step| self.enqueue(step))
+        plan.prologue.iter().try_for_each(|step| self.enqueue(step, self.cuda.queue()))
     }
 
     fn run_step(&mut self, graph: &Graph, plan: &Plan, step: &Step) -> Result<()> {
@@ -216,7 +216,7 @@ impl Backend for CudaBackend {
         if guarded {
             self.poison(graph, plan, step)?;
         }
-        self.enqueue(step)?;
+        self.enqueue(step, self.cuda.queue())?;
         self.cuda.synchronize()?;
         if guarded { self.check_guards(graph, plan, step) } else { Ok(()) }
     }
@@ -227,7 +227,7 @@ impl Backend for CudaBackend {
         }
         self.forget_mirrors();
         if self.captured.is_none() {
-            let graph = self.cuda.capture(|| plan.steps.iter().try_for_each(|step| self.enqueue(step)))?;
+            let graph = self.cuda.capture(|queue| plan.steps.iter().try_for_each(|step| self.enqueue(step, queue)))?;
             self.captured = graph.map(Captured);
         }
         match &self.captured {
@@ -244,7 +244,7 @@ impl Backend for CudaBackend {
         self.forget_mirrors();
         let mut marks = vec![self.cuda.mark()?];
         for step in &plan.steps {
-            self.enqueue(step)?;
+            self.enqueue(step, self.cuda.queue())?;
             marks.push(self.cuda.mark()?);
         }
         self.cuda.synchronize()?;

@@ -20,6 +20,28 @@ fn a_plan_is_captured_once_and_replayed() -> Result<()> {
     Ok(())
 }
 
+/// Plans are captured while other threads put work of their own on the same device.
+#[test]
+fn threads_share_a_device() -> Result<()> {
+    let Some(_) = emulator() else { return Ok(()) };
+    let small = Small::new()?;
+    let shared = device(gpu()?);
+    let expected = small.run(&mut small.executor(&Device::cpu())?, 1.5)?;
+    let rounds = || {
+        (0..50).try_for_each(|_| {
+            let mut executor = small.executor(&shared)?;
+            for _ in 0..2 {
+                assert_eq!(small.run(&mut executor, 1.5)?, expected);
+            }
+            Ok(())
+        })
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(rounds)).collect();
+        threads.into_iter().try_for_each(|thread| thread.join().expect("a thread does not panic"))
+    })
+}
+
 #[test]
 fn nothing_is_read_back_in_a_run() -> Result<()> {
     let Some(emulator) = emulator() else { return Ok(()) };

@@ -29,6 +29,10 @@ pub struct Cuda {
     guarded: bool,
 }
 
+/// A stream to put work on: the device's own, or one that records a plan.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Queue(pub(super) sys::CUstream);
+
 /// A module in the driver.
 #[derive(Debug)]
 pub(super) struct LoadedModule {
@@ -142,8 +146,8 @@ impl Cuda {
     }
 
     /// The stream that everything goes through.
-    pub(super) fn stream(&self) -> sys::CUstream {
-        self.stream.cu_stream()
+    pub(crate) fn queue(&self) -> Queue {
+        Queue(self.stream.cu_stream())
     }
 
     /// One line for logs: name, architecture, memory, driver, precision.
@@ -180,7 +184,7 @@ impl Cuda {
     pub fn synchronize(&self) -> Result<()> {
         self.usable()?;
         // SAFETY: the stream is ours.
-        let done = unsafe { result::stream::synchronize(self.stream()) };
+        let done = unsafe { result::stream::synchronize(self.queue().0) };
         done.map_err(|error| self.failed("waiting for the device", error))
     }
 
@@ -200,24 +204,24 @@ impl Cuda {
     }
 
     /// Sets device memory, in stream order.
-    pub(super) fn fill(&self, address: u64, bytes: usize, byte: u8) -> Result<()> {
+    pub(super) fn fill(&self, queue: Queue, address: u64, bytes: usize, byte: u8) -> Result<()> {
         self.usable()?;
         if bytes == 0 {
             return Ok(());
         }
         // SAFETY: the caller gives a range of a buffer of its own.
-        let done = unsafe { result::memset_d8_async(address, byte, bytes, self.stream()) };
+        let done = unsafe { result::memset_d8_async(address, byte, bytes, queue.0) };
         done.map_err(|error| self.failed("filling device memory", error))
     }
 
     /// Copies device memory, in stream order.
-    pub(crate) fn copy(&self, from: u64, to: u64, bytes: usize) -> Result<()> {
+    pub(crate) fn copy(&self, queue: Queue, from: u64, to: u64, bytes: usize) -> Result<()> {
         self.usable()?;
         if bytes == 0 {
             return Ok(());
         }
         // SAFETY: the caller gives ranges of buffers of its own.
-        let done = unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream()) };
+        let done = unsafe { result::memcpy_dtod_async(to, from, bytes, queue.0) };
         done.map_err(|error| self.failed("copying device memory", error))
     }
 
@@ -264,22 +268,26 @@ impl Cuda {
         Ok(loaded)
     }
 
-    /// Records everything that `enqueue` puts on the stream as a graph instead of running it.
-    pub(crate) fn capture(&self, enqueue: impl FnOnce() -> Result<()>) -> Result<Option<CudaGraph>> {
+    /// Records everything that `enqueue` puts on the stream it is given as a graph, instead of running it. The stream is made for
+    /// this: on the device's own, what other threads put there meanwhile would be recorded too.
+    pub(crate) fn capture(&self, enqueue: impl FnOnce(Queue) -> Result<()>) -> Result<Option<CudaGraph>> {
         self.usable()?;
+        let recorder = self.context.new_stream().map_err(|error| self.failed("making a stream", error))?;
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
-        self.stream.begin_capture(mode).map_err(|error| self.failed("starting the capture of a plan", error))?;
-        let enqueued = enqueue();
-        let graph = self.stream.end_capture(sys::CUgraphInstantiate_flags(0));
+        recorder.begin_capture(mode).map_err(|error| self.failed("starting the capture of a plan", error))?;
+        let enqueued = enqueue(Queue(recorder.cu_stream()));
+        let graph = recorder.end_capture(sys::CUgraphInstantiate_flags(0));
         enqueued?;
         graph.map_err(|error| self.failed("ending the capture of a plan", error))
     }
 
-    /// Replays a captured graph.
+    /// Replays a captured graph on the device's own stream.
     pub(crate) fn replay(&self, graph: &CudaGraph) -> Result<()> {
         self.usable()?;
         self.remember(&"replay of a captured plan".into());
-        graph.launch().map_err(|error| self.failed("replaying a captured plan", error))
+        // SAFETY: graph and stream are of this context.
+        let done = unsafe { result::graph::launch(graph.cu_graph_exec(), self.queue().0) };
+        done.map_err(|error| self.failed("replaying a captured plan", error))
     }
 
     /// Remembers a launch, to be named if the device fails.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use cudarc::driver::{DriverError, result, sys};
 
-use super::{Arg, Cuda, Launch, Task, Work};
+use super::{Arg, Cuda, Launch, Queue, Task, Work};
 use crate::{DeviceFault, Error, Result};
 
 /// Where a node's tensors and scratch lie.
@@ -95,12 +95,12 @@ impl Bound {
         Ok(bound)
     }
 
-    /// Puts the task on the stream.
-    pub fn enqueue(&self, cuda: &Cuda) -> Result<()> {
+    /// Puts the task on a stream.
+    pub(crate) fn enqueue(&self, cuda: &Cuda, queue: Queue) -> Result<()> {
         match self {
-            Bound::Fill { address, bytes, byte } => cuda.fill(*address, *bytes, *byte),
-            Bound::Copy { from, to, bytes } => cuda.copy(*from, *to, *bytes),
-            Bound::Launch(launch) => launch.enqueue(cuda),
+            Bound::Fill { address, bytes, byte } => cuda.fill(queue, *address, *bytes, *byte),
+            Bound::Copy { from, to, bytes } => cuda.copy(queue, *from, *to, *bytes),
+            Bound::Launch(launch) => launch.enqueue(cuda, queue),
         }
     }
 }
@@ -208,7 +208,7 @@ impl BoundLaunch {
         Ok(())
     }
 
-    fn enqueue(&self, cuda: &Cuda) -> Result<()> {
+    fn enqueue(&self, cuda: &Cuda, queue: Queue) -> Result<()> {
         cuda.usable()?;
         // 32 arguments cover every kernel without an allocation a launch.
         let mut fixed = [std::ptr::null_mut::<c_void>(); 32];
@@ -228,7 +228,7 @@ impl BoundLaunch {
         cuda.remember(&self.label);
         // SAFETY: number and sizes of the arguments were checked against the kernel; the driver copies them in the call.
         let status =
-            unsafe { result::launch_kernel(self.function, (x, y, z), (block, 1, 1), shared, cuda.stream(), pointers) };
+            unsafe { result::launch_kernel(self.function, (x, y, z), (block, 1, 1), shared, queue.0, pointers) };
         status.map_err(|error| cuda.failed(&format!("launching {}", self.words()), error))
     }
 

@@ -38,7 +38,7 @@ impl DeviceBuffer {
     /// Sets `bytes` bytes from `offset` on to `byte`, in stream order.
     pub fn fill(&self, offset: usize, bytes: usize, byte: u8) -> Result<()> {
         assert!(offset + bytes <= self.bytes, "fill outside of a device buffer");
-        self.cuda.fill(self.address(offset), bytes, byte)
+        self.cuda.fill(self.cuda.queue(), self.address(offset), bytes, byte)
     }
 
     /// Copies host bytes to `offset`; when it returns, `host` may change.
@@ -47,7 +47,7 @@ impl DeviceBuffer {
         self.cuda.usable()?;
         // On our stream: what runs on another one is not ordered with it, not even where the call waits for the host's part.
         // SAFETY: the range lies inside the buffer; `host` is borrowed until the stream has passed.
-        let copied = unsafe { result::memcpy_htod_async(self.address(offset), host, self.cuda.stream()) };
+        let copied = unsafe { result::memcpy_htod_async(self.address(offset), host, self.cuda.queue().0) };
         copied.map_err(|error| self.cuda.failed("copying to the device", error))?;
         self.cuda.synchronize()
     }
@@ -57,7 +57,7 @@ impl DeviceBuffer {
         assert!(offset + host.bytes <= self.bytes, "write outside of a device buffer");
         self.cuda.usable()?;
         // SAFETY: both ranges exist as long as the caller keeps the buffers, which it does until the stream has passed.
-        let copied = unsafe { result::memcpy_htod_async(self.address(offset), host.get(), self.cuda.stream()) };
+        let copied = unsafe { result::memcpy_htod_async(self.address(offset), host.get(), self.cuda.queue().0) };
         copied.map_err(|error| self.cuda.failed("copying to the device", error))
     }
 

@@ -37,3 +37,5 @@ pub use self::{
     gate::{Addresses, Bound},
     memory::{DeviceBuffer, PinnedBuffer},
 };
+#[cfg(feature = "cuda")]
+pub(crate) use context::Queue;
