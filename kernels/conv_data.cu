@@ -1,9 +1,10 @@
 #include "device/prelude.cuh"
-// Convolution and its data gradient (transposed convolution), with bias, residual and ReLU.
+// Convolution and its data gradient (transposed convolution), with bias, residual, ReLU and mask.
 //   fprop: y[n, o, co] = relu?(sum over taps k, ci of x[n, o stride - before + k dilation, ci] w[k, ci, co] +
 //     bias[co] + residual)
 //   dgrad: dx[n, i, ci] = relu?(sum over k, co of dy[n, (i + before - k dilation) / stride, co] w[k, ci, co] +
 //     bias[ci] + residual)
+//   Both are zero where the mask, of the result's shape, is not positive: the gradient of a ReLU on the way back.
 //
 // Layouts, channels last: x [N, T, H, W, Cin], w [KT, KH, KW, Cin, Cout], y [N, T', H', W', Cout];
 //   dense layers are 1 x 1 x 1.
@@ -20,7 +21,7 @@
 //   7 x 7 x 7 to 8 channels: 3.4 GFLOP, 73 MB. Bound by arithmetic; the narrow first layers by the integer arithmetic
 //   of their windows.
 // Needs: f32 anything; tf32 and bf16 sm_80 (mma.sync). Shared memory 17 KiB to 36 KiB.
-// In memory: source and result (with the residual) are floats, or bf16 where the plan keeps them so (SOURCE, RESULT); weights,
+// In memory: source and result (with residual and mask) are floats, or bf16 where the plan keeps them so (SOURCE, RESULT); weights,
 //   bias and sums are floats.
 // Measured on an H200, 528 maps, tiles of 128 x 64: 25 TFLOP/s f32, 100 bf16; before taps were worked out once a step, steps
 //   staged ahead and tiles widened: 25 and 64. A window that covers its input is a dense layer for the host: its data
@@ -154,10 +155,11 @@ struct TransposedWeights {
     }
 };
 
-// Bias, residual, ReLU, and zeros where a row is not valid.
+// Bias, residual, ReLU, mask, and zeros where a row is not valid.
 struct Finish {
     const float* __restrict__ bias;
     const Result* __restrict__ residual;
+    const Result* __restrict__ mask;
     Result* result;
     Rows valid;
 
@@ -182,6 +184,7 @@ struct Finish {
             if (bias != nullptr && i < inside) value += bias[column + i];
             if (residual != nullptr && i < inside) value += residual[first + i];
             if (shape.relu && value < 0.0f) value = 0.0f;
+            if (mask != nullptr && i < inside && !(mask[first + i] > 0.0f)) value = 0.0f;
             finished[i] = is_valid ? value : 0.0f;
         }
         store_run(result + first, finished, inside, shape.result_aligned);
@@ -219,24 +222,24 @@ __device__ __forceinline__ void correlate(const Source* source, Weights weights,
 }
 
 TILE_KERNEL JOINED(conv_fprop)(const Source* x, const float* w, const float* bias, const Result* residual,
-                               const int* counts, Result* y, float* partial, Correlation shape) {
-    const Finish finish{bias, residual, y, {counts, shape.group}};
+                               const Result* mask, const int* counts, Result* y, float* partial, Correlation shape) {
+    const Finish finish{bias, residual, mask, y, {counts, shape.group}};
     const Matrix<float, false> weights{w, shape.columns, shape.depth, shape.columns, shape.weights_aligned != 0};
     correlate(x, weights, finish, partial, shape);
 }
 
 TILE_KERNEL JOINED(conv_dgrad)(const Source* dy, const float* w, const float* bias, const Result* residual,
-                               const int* counts, Result* dx, float* partial, Correlation shape) {
-    const Finish finish{bias, residual, dx, {counts, shape.group}};
+                               const Result* mask, const int* counts, Result* dx, float* partial, Correlation shape) {
+    const Finish finish{bias, residual, mask, dx, {counts, shape.group}};
     const TransposedWeights weights(w, shape);
     correlate(dy, weights, finish, partial, shape);
 }
 
 // Adds the parts of every sum in their order, then finishes: one thread an element, steps by the whole grid.
 KERNEL(256, 2)
-conv_finish_f32(const float* __restrict__ partial, const float* bias, const Result* residual, const int* counts,
-                Result* result, Correlation shape) {
-    const Finish finish{bias, residual, result, {counts, shape.group}};
+conv_finish_f32(const float* __restrict__ partial, const float* bias, const Result* residual, const Result* mask,
+                const int* counts, Result* result, Correlation shape) {
+    const Finish finish{bias, residual, mask, result, {counts, shape.group}};
     const long long elements = static_cast<long long>(shape.rows) * shape.columns;
     for (long long i = global_thread(); i < elements; i += global_threads()) {
         float sum[1] = {partial[i]};

@@ -5,9 +5,8 @@
 //   reset after:  da_r = da_h q_h s'(r);  dh' = z dh + (da_z, da_r, r da_h) U^T
 //   reset before: v = da_h U_h^T;  da_r = v h s'(r);  dh' = z dh + r v + (da_z, da_r) U_zr^T
 //
-// Layouts: as in gru.cu; for each direction da [N, T, 3u], earlier states [N, T, u], and a third output [N, T, u]:
-//   r da_h or, with reset before, r h. Scratch: U^T [D, 3u, u], made first, and the part of dh' without a product,
-//   [D, N, u].
+// Layouts: as in gru.cu; for each direction da [N, T, 3u] and a third of its own [N, T, u]: r da_h or, with
+//   reset before, r h. Scratch: U^T [D, 3u, u], made first, and the part of dh' without a product, [D, N, u].
 // Cut: device/gru.cuh. A launch begins with the product that finishes dh, of the gradients that the launch before it
 //   wrote, and goes on to this step's gates. Reset before needs a second product, and launch, in each step. One more
 //   launch, with `now` = -1, makes the initial state's gradient.
@@ -38,7 +37,6 @@ KERNEL(256) gru_transpose_f32(const float* w0, const float* w1, float* to, int r
 // Pointers of a direction.
 struct Gradients {
     float* da;
-    float* earlier;
     float* third;
 };
 
@@ -86,18 +84,16 @@ __device__ __forceinline__ void step_back(Gradients out, const float* transposed
     da[2 * u] = da_h;
     // Reset before: gru_grad_reset puts da_r there.
     if (RESET_AFTER) da[u] = da_r;
-    if (out.earlier != nullptr) out.earlier[Cell::at(step, line, cell.now, u) + unit] = h;
     if (out.third != nullptr) out.third[Cell::at(step, line, cell.now, u) + unit] = RESET_AFTER ? da_h * r : r * h;
 }
 
-#define GRU_GRAD_STEP(kernel, reset_after)                                                                            \
-    GRU_KERNEL kernel(const float* transposed, const float* states, const float* saved, const float* dstates,         \
-                      const float* dlast, const float* initial, const int* counts, float* da0, float* da1,            \
-                      float* earlier0, float* earlier1, float* third0, float* third1, float* direct, float* dinitial, \
-                      Step step) {                                                                                    \
-        const Gradients out = blockIdx.z == 0 ? Gradients{da0, earlier0, third0} : Gradients{da1, earlier1, third1};  \
-        step_back<reset_after>(out, transposed, states, saved, dstates, dlast, initial, counts, direct, dinitial,     \
-                               step);                                                                                 \
+#define GRU_GRAD_STEP(kernel, reset_after)                                                                           \
+    GRU_KERNEL kernel(const float* transposed, const float* states, const float* saved, const float* dstates,        \
+                      const float* dlast, const float* initial, const int* counts, float* da0, float* da1,           \
+                      float* third0, float* third1, float* direct, float* dinitial, Step step) {                     \
+        const Gradients out = blockIdx.z == 0 ? Gradients{da0, third0} : Gradients{da1, third1};                     \
+        step_back<reset_after>(out, transposed, states, saved, dstates, dlast, initial, counts, direct, dinitial,    \
+                               step);                                                                                \
     }
 
 GRU_GRAD_STEP(gru_grad_step_after_f32, true)

@@ -131,7 +131,10 @@ fn trained_bits(reuse: bool, recompute: bool, join: bool) -> Result<Vec<Vec<u8>>
     let y = g.max_pool(y, &[2, 2], &[2, 2], &[[0; 2]; 2])?;
     let shape = [g.shape(y)[0], g.shape(y).len() / g.shape(y)[0]];
     let flat = g.reshape(y, shape)?;
+    let flat = nn::dense(&mut g, "shared", flat, 48, true, None)?;
     let z = nn::dense(&mut g, "dense", flat, 40, true, None)?;
+    let other = nn::dense(&mut g, "other", flat, 40, false, None)?;
+    let z = g.add(z, other)?;
     let z = g.tanh(z)?;
     let z = g.add(z, z)?;
     let offset = g.variable("offset.beta", TensorType::f32([4, 40]))?;
@@ -156,6 +159,7 @@ fn trained_bits(reuse: bool, recompute: bool, join: bool) -> Result<Vec<Vec<u8>>
     let updates = g.sgd_momentum(&weights, &gradients, &velocities, rate, one, attrs)?;
     let targets = [&[loss][..], &gradients, &updates].concat();
     if join {
+        assert!(g.fuse_gradients(&targets) >= 2);
         assert!(g.fuse_elementwise(&targets) >= 2);
     }
     let (device, variables) = (device(), g.variables().len());

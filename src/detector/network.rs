@@ -238,7 +238,7 @@ pub fn mask_head(
         let y = g.scoped("deconv", |g| {
             let weight = g.variable("weight", TensorType::f32([2, 2, head.deconv_width, inputs]))?;
             let bias = g.variable("bias", TensorType::f32([head.deconv_width]))?;
-            g.conv_transpose_2x2(y, weight, true, Extras { bias: Some(bias), residual: None, counts })
+            g.conv_transpose_2x2(y, weight, true, Extras::bias(bias).with_counts(counts))
         })?;
         nn::conv(g, "mask", y, &[1, 1], CLASSES, &nn::valid_2d(1), After { counts, ..After::default() })
     })

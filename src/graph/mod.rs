@@ -6,6 +6,7 @@ mod backend;
 mod chains;
 mod dump;
 mod executor;
+mod gradients_fused;
 mod plan;
 mod recompute;
 mod rewrite;

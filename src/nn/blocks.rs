@@ -57,7 +57,7 @@ pub fn conv(
     let (weight, bias) = g.scoped(name, |g| {
         Ok((g.variable("weight", TensorType::f32(dims))?, g.variable("bias", TensorType::f32([filters]))?))
     })?;
-    let extras = Extras { bias: Some(bias), residual: None, counts: after.counts };
+    let extras = Extras::bias(bias).with_counts(after.counts);
     // Without batch norm everything fits into the convolution's own epilogue.
     let Some((norm_name, norm)) = after.norm else {
         let attrs = ConvAttrs { relu: after.relu, ..attrs.clone() };
@@ -99,7 +99,7 @@ pub fn dense(g: &mut Graph, name: &str, x: Value, width: usize, relu: bool, coun
     g.scoped(name, |g| {
         let weight = g.variable("weight", TensorType::f32([inputs, width]))?;
         let bias = g.variable("bias", TensorType::f32([width]))?;
-        g.dense(x, weight, relu, Extras { bias: Some(bias), residual: None, counts })
+        g.dense(x, weight, relu, Extras::bias(bias).with_counts(counts))
     })
 }
 

@@ -231,6 +231,8 @@ pub fn full_detector_step(batch: usize) -> Result<Step> {
     let trained = nn::trainable(&g);
     let optimizer = append_optimizer(&mut g, values.total, &trained, &run.optimizer, Clip::Global(run.clip_norm))?;
     let targets = [&[values.total, optimizer.gradient_norm][..], &optimizer.updates].concat();
+    g.fuse_gradients(&targets);
+    g.fuse_elementwise(&targets);
     let units = config.max_units;
     let mut boxes = Vec::new();
     for index in 0..batch * units {

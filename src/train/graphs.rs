@@ -39,6 +39,7 @@ fn with_optimizer(mut g: Graph, loss: Value, optimizer: &Optimizer, clip: Clip) 
     let trained = nn::trainable(&g);
     let optimizer = append_optimizer(&mut g, loss, &trained, optimizer, clip)?;
     let targets = [&[loss][..], &optimizer.updates].concat();
+    g.fuse_gradients(&targets);
     g.fuse_elementwise(&targets);
     Ok((g, targets))
 }

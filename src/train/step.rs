@@ -287,6 +287,7 @@ fn plan(
     let mut targets: Vec<Value> = losses.iter().map(|(_, value)| *value).collect();
     targets.push(optimizer.gradient_norm);
     targets.extend(&optimizer.updates);
+    g.fuse_gradients(&targets);
     g.fuse_elementwise(&targets);
     Ok((Executor::new(device, Arc::new(g), &targets)?, optimizer))
 }

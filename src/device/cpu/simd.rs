@@ -31,6 +31,8 @@ pub trait Simd: Copy {
     unsafe fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// The larger of both, lane by lane.
     unsafe fn max(a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `value` where `mask` is positive, else zero.
+    unsafe fn where_positive(mask: Self::Vector, value: Self::Vector) -> Self::Vector;
 
     /// `to[column * pitch + row] = rows[row][column]` for all given rows (at most sixteen) and `columns` (at most
     /// sixteen); a null row counts as zeros.
@@ -89,6 +91,10 @@ impl Simd for Portable {
     unsafe fn max(a: Self::Vector, b: Self::Vector) -> Self::Vector {
         std::array::from_fn(|i| if a[i] > b[i] { a[i] } else { b[i] })
     }
+    #[inline(always)]
+    unsafe fn where_positive(mask: Self::Vector, value: Self::Vector) -> Self::Vector {
+        std::array::from_fn(|i| if mask[i] > 0.0 { value[i] } else { 0.0 })
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -144,6 +150,11 @@ mod x86 {
         unsafe fn max(a: Self::Vector, b: Self::Vector) -> Self::Vector {
             (_mm256_max_ps(a.0, b.0), _mm256_max_ps(a.1, b.1))
         }
+        #[inline(always)]
+        unsafe fn where_positive(mask: Self::Vector, value: Self::Vector) -> Self::Vector {
+            let positive = |mask| _mm256_cmp_ps::<_CMP_GT_OQ>(mask, _mm256_setzero_ps());
+            (_mm256_and_ps(positive(mask.0), value.0), _mm256_and_ps(positive(mask.1), value.1))
+        }
     }
 
     /// AVX-512: one register, masks for what is left over.
@@ -190,6 +201,10 @@ mod x86 {
         #[inline(always)]
         unsafe fn max(a: __m512, b: __m512) -> __m512 {
             _mm512_max_ps(a, b)
+        }
+        #[inline(always)]
+        unsafe fn where_positive(mask: __m512, value: __m512) -> __m512 {
+            _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(mask, _mm512_setzero_ps()), value)
         }
 
         #[inline(always)]

@@ -71,6 +71,8 @@ pub struct Extras {
     pub bias: Option<Value>,
     /// Added to the result, before the ReLU: of the result's shape.
     pub residual: Option<Value>,
+    /// Where this is not positive the result is zero: of the result's shape. The gradient of a ReLU, with the ReLU's result.
+    pub mask: Option<Value>,
     /// How many rows of the leading axis are valid: `i32 [G]`, see [`crate::ops`].
     pub counts: Option<Value>,
 }
@@ -88,22 +90,29 @@ impl Extras {
 
     /// Which are there.
     pub fn fused(&self) -> Fused {
-        Fused { bias: self.bias.is_some(), residual: self.residual.is_some(), counts: self.counts.is_some() }
+        Fused {
+            bias: self.bias.is_some(),
+            residual: self.residual.is_some(),
+            mask: self.mask.is_some(),
+            counts: self.counts.is_some(),
+        }
     }
 
     /// The op's inputs in their fixed order.
     pub fn inputs(&self, x: Value, w: Value) -> Vec<Value> {
-        [Some(x), Some(w), self.bias, self.residual, self.counts].into_iter().flatten().collect()
+        [Some(x), Some(w), self.bias, self.residual, self.mask, self.counts].into_iter().flatten().collect()
     }
 }
 
-/// Which optional inputs follow `x` and `w`, always in the order bias, residual, counts.
+/// Which optional inputs follow `x` and `w`, always in the order bias, residual, mask, counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fused {
     /// A bias `[Cout]`.
     pub bias: bool,
     /// A residual of the result's shape.
     pub residual: bool,
+    /// A mask of the result's shape.
+    pub mask: bool,
     /// `i32 [G]` valid rows of the leading axis.
     pub counts: bool,
 }
@@ -124,19 +133,30 @@ impl Fused {
         self.residual.then_some(2 + self.bias as usize)
     }
 
-    /// What may be kept as bf16 of a convolution or data gradient: what it reads, and the result with the residual.
+    /// Position of the mask among the inputs.
+    pub fn mask_index(self) -> Option<usize> {
+        self.mask.then_some(2 + self.bias as usize + self.residual as usize)
+    }
+
+    /// What may be kept as bf16 of a convolution or data gradient: what it reads, and the result with residual and mask.
     pub(super) fn narrow(self) -> Vec<Narrow> {
-        vec![Narrow::new([0], []), Narrow::new(self.residual_index(), [0])]
+        vec![Narrow::new([0], []), Narrow::new(self.residual_index().into_iter().chain(self.mask_index()), [0])]
+    }
+
+    /// Inputs whose memory the result may take over: residual and mask.
+    pub(super) fn in_place(self) -> &'static [usize] {
+        let first = 2 + self.bias as usize;
+        &[0, 1, 2, 3, 4][first..first + self.residual as usize + self.mask as usize]
     }
 
     /// Position of the counts among the inputs.
     pub fn counts_index(self) -> Option<usize> {
-        self.counts.then_some(2 + self.bias as usize + self.residual as usize)
+        self.counts.then_some(2 + self.bias as usize + self.residual as usize + self.mask as usize)
     }
 
     /// Number of inputs in all.
     pub fn inputs(self) -> usize {
-        2 + self.bias as usize + self.residual as usize + self.counts as usize
+        2 + self.bias as usize + self.residual as usize + self.mask as usize + self.counts as usize
     }
 
     /// Checks the optional inputs against the result's type.
@@ -150,8 +170,10 @@ impl Fused {
                 return Err(Error::op(op, format!("the bias must be {expected}, got {bias}")));
             }
         }
-        if let Some(residual) = self.residual_index().map(|i| &inputs[i]).filter(|residual| *residual != y) {
-            return Err(Error::op(op, format!("the residual must be {y} as the result is, got {residual}")));
+        for (what, index) in [("residual", self.residual_index()), ("mask", self.mask_index())] {
+            if let Some(found) = index.map(|i| &inputs[i]).filter(|found| *found != y) {
+                return Err(Error::op(op, format!("the {what} must be {y} as the result is, got {found}")));
+            }
         }
         match self.counts_index() {
             Some(i) => expect_counts(op, &inputs[i], y.shape.first().copied().unwrap_or(1)),
@@ -159,11 +181,12 @@ impl Fused {
         }
     }
 
-    /// Bias, residual and counts of a run.
+    /// The optional inputs of a run.
     pub(super) fn take<'a>(self, inputs: &[Input<'a>]) -> FusedInputs<'a> {
         FusedInputs {
             bias: self.bias_index().map(|i| inputs[i].f32()),
             residual: self.residual_index().map(|i| inputs[i].f32()),
+            mask: self.mask_index().map(|i| inputs[i].f32()),
             counts: self.counts_index().map(|i| inputs[i].i32()),
         }
     }
@@ -174,6 +197,7 @@ impl Fused {
 pub(crate) struct FusedInputs<'a> {
     pub bias: Option<&'a [f32]>,
     pub residual: Option<&'a [f32]>,
+    pub mask: Option<&'a [f32]>,
     pub counts: Option<&'a [i32]>,
 }
 

@@ -193,7 +193,8 @@ impl Data<'_> {
         };
         let optional = |index: Option<usize>| index.map_or(Arg::Null, Arg::Input);
         let finish = |launch: Launch| {
-            let fused = [self.fused.bias_index(), self.fused.residual_index(), self.fused.counts_index()];
+            let f = self.fused;
+            let fused = [f.bias_index(), f.residual_index(), f.mask_index(), f.counts_index()];
             fused.into_iter().fold(launch, |launch, index| launch.arg(optional(index))).output(0)
         };
         let partial = tiles.partial_bytes(rows * columns);

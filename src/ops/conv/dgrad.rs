@@ -11,9 +11,9 @@ use crate::ops::{Cost, CpuArgs, Input, Narrow, Op, Workspace, expect_inputs};
 use crate::tensor::{Shape, TensorType};
 use crate::{Error, Result};
 
-/// `dx = relu?(sum over taps of dy w^T + bias + residual)`; inputs `dy, w, [bias], [residual], [counts]`. The attributes
-/// (ReLU apart, which applies to this op's own result) and the layout of `w` are those of the convolution from `dx` to
-/// `dy`.
+/// `dx = relu?(sum over taps of dy w^T + bias + residual)`, zero where the mask is not positive; inputs `dy, w, [bias],
+/// [residual], [mask], [counts]`. The attributes (ReLU apart, which applies to this op's own result) and the layout of `w` are
+/// those of the convolution from `dx` to `dy`.
 #[derive(Clone, Debug)]
 pub struct ConvDgrad {
     /// Attributes of the convolution; the ReLU is this op's own.
@@ -27,7 +27,7 @@ pub struct ConvDgrad {
 impl ConvDgrad {
     /// Geometry of the convolution and the shape of its input.
     pub fn geometry(&self, inputs: &[TensorType]) -> Result<(Geometry, Shape)> {
-        expect_inputs(self.name(), inputs, 2..=5)?;
+        expect_inputs(self.name(), inputs, 2..=6)?;
         self.geometry_of(&inputs[0].shape, &inputs[1].shape)
     }
 
@@ -74,6 +74,9 @@ impl Op for ConvDgrad {
         if self.attrs.relu {
             upstream = graph.relu_grad(upstream, dx)?;
         }
+        if let Some(mask) = self.fused.mask_index() {
+            upstream = graph.relu_grad(upstream, context.inputs[mask])?;
+        }
         let counts = self.fused.counts_index().map(|i| context.inputs[i]);
         let attrs = ConvAttrs { relu: false, ..self.attrs.clone() };
         let mut gradients = vec![None; context.inputs.len()];
@@ -101,6 +104,10 @@ impl Op for ConvDgrad {
     fn cpu_workspace(&self, cpu: &Cpu, inputs: &[TensorType], _: &[TensorType]) -> Workspace {
         let geometry = self.geometry(inputs).map(|(geometry, _)| geometry);
         geometry.map_or(Workspace::default(), |g| cpu::workspace(cpu, &g, Direction::Backward, self.fused.counts))
+    }
+
+    fn in_place(&self) -> &'static [usize] {
+        self.fused.in_place()
     }
 
     fn packed_inputs(&self) -> Vec<usize> {

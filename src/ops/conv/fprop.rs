@@ -10,7 +10,8 @@ use crate::graph::{GradientContext, Value};
 use crate::ops::{Cost, CpuArgs, Input, Narrow, Op, Workspace, expect_inputs};
 use crate::tensor::TensorType;
 
-/// `y = relu?(conv(x, w) + bias + residual)`; inputs `x, w, [bias], [residual], [counts]`.
+/// `y = relu?(conv(x, w) + bias + residual)`, zero where the mask is not positive; inputs `x, w, [bias], [residual], [mask],
+/// [counts]`.
 #[derive(Clone, Debug)]
 pub struct Conv {
     /// Stride, dilation, padding, ReLU; no spatial axis makes it a dense layer.
@@ -22,7 +23,7 @@ pub struct Conv {
 impl Conv {
     /// The geometry for these inputs.
     pub fn geometry(&self, inputs: &[TensorType]) -> Result<Geometry> {
-        expect_inputs(self.name(), inputs, 2..=5)?;
+        expect_inputs(self.name(), inputs, 2..=6)?;
         Geometry::new(self.name(), &self.attrs, &inputs[0].shape, &inputs[1].shape)
     }
 }
@@ -46,6 +47,9 @@ impl Op for Conv {
         let graph = &mut *context.graph;
         if self.attrs.relu {
             dy = graph.relu_grad(dy, y)?;
+        }
+        if let Some(mask) = self.fused.mask_index() {
+            dy = graph.relu_grad(dy, context.inputs[mask])?;
         }
         let counts = self.fused.counts_index().map(|i| context.inputs[i]);
         let attrs = ConvAttrs { relu: false, ..self.attrs.clone() };
@@ -76,6 +80,10 @@ impl Op for Conv {
     fn cpu_workspace(&self, cpu: &Cpu, inputs: &[TensorType], _: &[TensorType]) -> Workspace {
         let geometry = self.geometry(inputs);
         geometry.map_or(Workspace::default(), |g| cpu::workspace(cpu, &g, Direction::Forward, self.fused.counts))
+    }
+
+    fn in_place(&self) -> &'static [usize] {
+        self.fused.in_place()
     }
 
     fn packed_inputs(&self) -> Vec<usize> {
@@ -125,7 +133,7 @@ pub(super) fn fused_gradients(
         gradients[i] = Some(context.graph.bias_grad(dy, counts)?);
     }
     if let Some(i) = fused.residual_index().filter(|i| context.needed[*i]) {
-        // Invalid rows ignore the residual; the ReLU's mask has already emptied them, as their y is zero.
+        // Invalid rows ignore the residual; the ReLU has already emptied them, as their y is zero.
         gradients[i] = Some(match counts {
             Some(counts) if !relu => context.graph.keep_rows(dy, counts)?,
             _ => dy,

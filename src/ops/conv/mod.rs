@@ -26,9 +26,10 @@ use crate::graph::{Graph, Value};
 use crate::{Error, Result};
 
 impl Graph {
-    /// Convolution with everything that can ride along: `y = relu?(conv(x, w) + bias + residual)`.
+    /// Convolution with everything that can ride along: `y = relu?(conv(x, w) + bias + residual)`, zero where
+    /// the mask is not positive.
     ///
-    /// `x [N, spatial.., Cin]`, `w [kernel.., Cin, Cout]`, bias `[Cout]`, residual of y's shape. Kernels are not flipped
+    /// `x [N, spatial.., Cin]`, `w [kernel.., Cin, Cout]`, bias `[Cout]`, residual and mask of y's shape. Kernels are not flipped
     /// (cross-correlation, as in every deep-learning library). With `counts`, invalid rows of N give zero, whatever bias
     /// and residual are. Fails if shapes do not fit or the window is larger than the padded input.
     pub fn conv(&mut self, x: Value, w: Value, attrs: &ConvAttrs, extras: Extras) -> Result<Value> {

@@ -92,21 +92,24 @@ impl ConvProblem {
         let fused = Fused {
             bias: numbers.integer(0, 1) == 0,
             residual: numbers.integer(0, 2) == 0,
+            mask: false,
             counts: numbers.integer(0, 1) == 0,
         };
         let counts = (0..groups).map(|_| numbers.integer(0, rows / groups + 1) as i32).collect();
         let channels = [1, 2, 3, 5, 8, 16, 17, 33];
         let pass = [Pass::Forward, Pass::Forward, Pass::Data, Pass::Weights][numbers.integer(0, 3)];
         let (cin, cout) = (pick(numbers, &channels), pick(numbers, &channels));
+        let fused = Fused { mask: numbers.integer(0, 2) == 0, ..fused };
         Self { pass: Pass::Forward, rows, input, kernel, cin, cout, attrs, fused, counts }.with_pass(pass)
     }
 
     /// Windows of 3 x 3 over maps that give some hundred rows of a matrix product, with as many channels in as out.
     fn filling(numbers: &mut Numbers, channels: usize) -> Self {
         let attrs = ConvAttrs { padding: vec![[1, 1]; 2], relu: true, ..ConvAttrs::valid(2) };
-        let fused = Fused { bias: true, residual: numbers.integer(0, 1) == 0, counts: true };
+        let residual = numbers.integer(0, 1) == 0;
         let (rows, side) = (3, numbers.integer(8, 9));
         let counts = vec![numbers.integer(2, 3) as i32];
+        let fused = Fused { bias: true, residual, mask: numbers.integer(0, 1) == 0, counts: true };
         Self {
             pass: Pass::Forward,
             rows,
@@ -178,7 +181,7 @@ impl Problem for ConvProblem {
         if self.fused.bias {
             inputs.push(numbers.tensor(&[result.last()]));
         }
-        if self.fused.residual {
+        for _ in 0..usize::from(self.fused.residual) + usize::from(self.fused.mask) {
             inputs.push(numbers.tensor(result.dims()));
         }
         if self.fused.counts {
@@ -228,6 +231,12 @@ impl Problem for ConvProblem {
             }
             if self.attrs.relu {
                 *value = value.max(R::of(0.0));
+            }
+            // A NaN is not positive.
+            if let Some(mask) = self.fused.mask_index()
+                && inputs[mask].real()[i].partial_cmp(&R::of(0.0)) != Some(std::cmp::Ordering::Greater)
+            {
+                *value = R::of(0.0);
             }
         }
         vec![result]

@@ -84,7 +84,7 @@ pub(super) fn matmul(
         }
         let (a_packed, b_packed) = (&*a_packed, &*b_packed);
         let c = SendPtr(c[first * m * n..].as_mut_ptr());
-        let finish = Finish { bias: None, residual: None, relu: false, columns: n };
+        let finish = Finish::plain(n);
         // Where columns and batches are few, rows are split too.
         let splits = TASKS.div_ceil(batches * groups_of_panels).min(tiles);
         cpu.parallel(batches * groups_of_panels * splits, |task, _| {

@@ -80,7 +80,7 @@ unsafe fn run_raw(
 ) {
     let Gemm { m, k, n, ref panels, accumulate } = *gemm;
     let tiling = Tiling::new(isa, m, panels.len());
-    let finish = Finish { bias: None, residual: None, relu: false, columns: n };
+    let finish = Finish::plain(n);
     let runs = [Run { a: 0, b: 0, len: k }];
     let mut buffer = TileBuffer::new();
     for index in 0..tiling.tiles {

@@ -44,10 +44,8 @@ pub(super) fn run(cpu: &Cpu, op: &GruScanGrad, args: &mut CpuArgs<'_>) -> Result
         extents.clear_invalid(counts, output.f32(), 1);
     }
     let (da_out, rest) = args.outputs.split_at_mut(d);
-    let (earlier_out, rest) = rest.split_at_mut(d);
     let (third_out, dinitial_out) = rest.split_at_mut(d);
     let da_runs = rows_of(da_out, 3 * u);
-    let earlier_runs = rows_of(earlier_out, u);
     let third_runs = rows_of(third_out, u);
     let dinitial_runs = rows_of(dinitial_out, u);
     extents.for_groups(cpu, counts, |direction, rows, worker| {
@@ -97,10 +95,6 @@ pub(super) fn run(cpu: &Cpu, op: &GruScanGrad, args: &mut CpuArgs<'_>) -> Result
                 let r = &gates(i)[u..2 * u];
                 // SAFETY: a sequence and direction belong to one task.
                 unsafe { da_runs[direction].run(at(i)) }.copy_from_slice(dq);
-                if !earlier_runs[direction].is_empty() {
-                    // SAFETY: as above.
-                    unsafe { earlier_runs[direction].run(at(i)) }.copy_from_slice(earlier(i));
-                }
                 if reset_after {
                     dq[2 * u..].iter_mut().zip(r).for_each(|(dq, r)| *dq *= *r);
                 }

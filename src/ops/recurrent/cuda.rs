@@ -155,16 +155,15 @@ pub(super) fn backward(op: &GruScanGrad, types: &Types<'_>) -> Result<Work> {
         work.launch(launch.int(units).int(3 * units));
         let kernel = if scan.reset_after { "gru_grad_step_after_f32" } else { "gru_grad_step_before_f32" };
         // The initial state's gradient is one more step, with nothing but the product.
-        let first = if types.needed[3 * d] { -1 } else { 0 };
+        let first = if types.needed[2 * d] { -1 } else { 0 };
         for index in (first..t as isize).rev() {
             let step = pair.step(index);
             let launch = pair.launch("gru_grad", kernel).scratch(transposed);
             let launch = launch.input(places.states).input(places.saved).input(places.dstates);
             let launch = launch.arg(optional(places.dlast)).arg(optional(places.initial));
             let launch = launch.optional_input(types, places.counts);
-            let launch =
-                [0, d, 2 * d].into_iter().fold(launch, |launch, kind| pair.each(launch, |at| Arg::Output(kind + at)));
-            work.launch(launch.scratch(direct).output(3 * d).structure(&step));
+            let launch = [0, d].into_iter().fold(launch, |launch, kind| pair.each(launch, |at| Arg::Output(kind + at)));
+            work.launch(launch.scratch(direct).output(2 * d).structure(&step));
             if !scan.reset_after && index >= 0 {
                 let launch = pair.launch("gru_grad", "gru_grad_reset_f32").scratch(transposed);
                 let launch = launch.input(places.states).input(places.saved).arg(optional(places.initial));

@@ -6,16 +6,16 @@ use crate::device::Cpu;
 use crate::device::cuda::{Target, Types, Work};
 use crate::graph::{GradientContext, Graph, Value};
 use crate::ops::{Cost, CpuArgs, Input, Op, Workspace, ensure};
-use crate::tensor::TensorType;
+use crate::tensor::{DType, Tensor, TensorType};
 use crate::{Error, Result};
 
 /// Gradient of [`GruScan`] with respect to projections, recurrent products and initial state.
 ///
 /// Inputs: for each direction its recurrent weight; states `[N,T,D u]`; saved gates; the states' gradient; the last states'
 /// gradient if `last_gradient`; the initial state if `initial_state`; counts, if any.
-/// Outputs: for each direction the projection's gradient da `[N,T,3u]`; for each the left operand of the recurrent product's
-/// weight gradient, the earlier state `[N,T,u]`; for each what differs in its last third, `[N,T,u]`: with `reset_after` the right
-/// operand there, r da_h, otherwise the left one, r times the earlier state; the initial state's gradient `[N,D u]`.
+/// Outputs: for each direction the projection's gradient da `[N,T,3u]`; for each what the recurrent product's weight gradient, the
+/// earlier states times da, has of its own in its last third, `[N,T,u]`: with `reset_after` the right operand there, r da_h,
+/// otherwise the left one, r times the earlier state; the initial state's gradient `[N,D u]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GruScanGrad {
     /// The forward op.
@@ -69,7 +69,7 @@ impl Op for GruScanGrad {
             format!("gates must be {saved} and the states' gradient {states}, got {found} and {dstates}")
         })?;
         let mut outputs = vec![TensorType::f32([n, t, 3 * u]); d];
-        outputs.extend(vec![TensorType::f32([n, t, u]); 2 * d]);
+        outputs.extend(vec![TensorType::f32([n, t, u]); d]);
         outputs.push(TensorType::f32([n, d * u]));
         Ok(outputs)
     }
@@ -86,7 +86,7 @@ impl Op for GruScanGrad {
 
     fn optional_outputs(&self) -> Vec<usize> {
         let d = self.scan.directions();
-        (d..3 * d + 1).collect()
+        (d..2 * d + 1).collect()
     }
 
     fn packed_inputs(&self) -> Vec<usize> {
@@ -132,16 +132,18 @@ pub(super) fn gradient(scan: &GruScan, context: &mut GradientContext<'_>) -> Res
     arguments.extend(optional);
     let op = GruScanGrad { scan: scan.clone(), last_gradient: dlast.is_some() };
     let results = g.apply(op, &arguments)?;
-    let (da, earlier, third) = (&results[..d], &results[d..2 * d], &results[2 * d..3 * d]);
+    let (da, third) = (&results[..d], &results[d..2 * d]);
 
     let mut gradients: Vec<Option<Value>> = da.iter().map(|da| Some(*da)).collect();
     for direction in 0..d {
         gradients.push(if needed[d + direction] {
-            let units = g.shape(earlier[direction])[2];
+            let units = g.shape(third[direction])[2];
+            let initial = scan.initial_state.then(|| optional[0]);
+            let earlier = earlier_states(g, outputs[0], initial, direction, units, scan.reverse[direction])?;
             let zr = g.slice(da[direction], 2, 0, 2 * units, 1)?;
-            let zr = over_steps(g, earlier[direction], zr)?;
+            let zr = over_steps(g, earlier, zr)?;
             let h = if scan.reset_after {
-                over_steps(g, earlier[direction], third[direction])?
+                over_steps(g, earlier, third[direction])?
             } else {
                 let h = g.slice(da[direction], 2, 2 * units, units, 1)?;
                 over_steps(g, third[direction], h)?
@@ -154,7 +156,7 @@ pub(super) fn gradient(scan: &GruScan, context: &mut GradientContext<'_>) -> Res
     if scan.reset_after {
         for direction in 0..d {
             gradients.push(if needed[2 * d + direction] {
-                let units = g.shape(earlier[direction])[2];
+                let units = g.shape(third[direction])[2];
                 let zr = g.reduce_sum(da[direction], &[0, 1], false)?;
                 let zr = g.slice(zr, 0, 0, 2 * units, 1)?;
                 let h = g.reduce_sum(third[direction], &[0, 1], false)?;
@@ -165,10 +167,36 @@ pub(super) fn gradient(scan: &GruScan, context: &mut GradientContext<'_>) -> Res
         }
     }
     if scan.initial_state {
-        gradients.push(Some(results[3 * d]));
+        gradients.push(Some(results[2 * d]));
     }
     gradients.resize(inputs.len(), None);
     Ok(gradients)
+}
+
+/// The state before each step, `[N,T,u]`, of one direction of `states [N,T,D u]`. Made after the sequential part, when the gates are
+/// no longer needed.
+fn earlier_states(
+    g: &mut Graph,
+    states: Value,
+    initial: Option<Value>,
+    direction: usize,
+    units: usize,
+    reverse: bool,
+) -> Result<Value> {
+    let (n, steps) = (g.shape(states)[0], g.shape(states)[1]);
+    let first = match initial {
+        Some(initial) => {
+            let own = g.slice(initial, 1, direction * units, units, 1)?;
+            g.reshape(own, [n, 1, units])?
+        }
+        None => g.constant(Tensor::zeros(DType::F32, [n, 1, units])),
+    };
+    let own = g.slice(states, 2, direction * units, units, 1)?;
+    if steps < 2 {
+        return Ok(if steps == 0 { own } else { first });
+    }
+    let others = g.slice(own, 1, usize::from(reverse), steps - 1, 1)?;
+    g.concat(&if reverse { [others, first] } else { [first, others] }, 1)
 }
 
 /// `a^T b` over all sequences and steps: `[N,T,i], [N,T,j] -> [i,j]`.

@@ -11,7 +11,7 @@ mod weights;
 use super::Geometry;
 use super::attrs::FusedInputs;
 use crate::device::Cpu;
-use crate::ops::matmul::finish::Finish;
+use crate::ops::matmul::finish::{Beside, Finish};
 use crate::ops::matmul::kernel::PANEL;
 use crate::ops::matmul::pack::{pack_panel, pack_panel_transposed, panel_len};
 use crate::ops::{Scratch, Workspace};
@@ -57,7 +57,8 @@ pub(super) fn pack(cpu: &Cpu, g: &Geometry, direction: Direction, w: &[f32], pac
     }
 }
 
-/// `to = relu?(correlation(from, weights) + bias + residual)`.
+/// `to = relu?(correlation(from, weights) + bias + residual)`, zero where the mask is not positive. A residual or mask that is
+/// empty lies in `to`.
 #[allow(clippy::too_many_arguments, reason = "operands, extents and what is fused: all of them are needed")]
 pub(super) fn correlate(
     cpu: &Cpu,
@@ -71,7 +72,9 @@ pub(super) fn correlate(
     scratch: &mut [u8],
 ) {
     let c = direction.correlation(g, fused.counts.is_some());
-    let finish = Finish { bias: fused.bias, residual: fused.residual, relu, columns: c.channels_out };
+    let beside = |operand| Beside::new(operand, to.len());
+    let (residual, mask) = (beside(fused.residual), beside(fused.mask));
+    let finish = Finish { bias: fused.bias, residual, relu, mask, columns: c.channels_out };
     let len = scratch.len() / size_of::<f32>();
     let scratch = Scratch::new(scratch).take::<f32>(len);
     run::run(cpu, &c, from, bytemuck::cast_slice(packed), finish, fused.counts, to, scratch);
