@@ -49,17 +49,13 @@ fn kernels_are_what_the_table_says() {
         }
     }
     assert!(faults.is_empty(), "{faults}");
-    let table = rows.into_iter().fold(HEADER.to_owned(), |table, row| table + "\n" + &row) + "\n";
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(TABLE);
-    if std::env::var_os("SARCOMERE_UPDATE").is_some() {
-        std::fs::write(&path, table).expect("the table can be written");
-        return;
-    }
     let kept = std::fs::read_to_string(&path).expect("the table is in the repository");
-    let lines = |text: &str| -> BTreeSet<String> { text.lines().map(str::to_owned).collect() };
-    let (kept, mut table) = (lines(&kept), lines(&table));
-    // Under load the assembler has been seen to take other registers (one kernel in 2500, once): what differs is compiled again, one
-    // module at a time, and that counts.
+    let kept: BTreeSet<String> = kept.lines().map(str::to_owned).collect();
+    let mut table: BTreeSet<String> = rows;
+    table.insert(HEADER.to_owned());
+    // Under load the assembler has been seen to take other registers (one kernel in 2500, twice): what differs is compiled again, one
+    // module at a time, and that counts, for a new table too.
     let differing: Vec<String> = kept.symmetric_difference(&table).cloned().collect();
     for (architecture, module, blocks) in &work {
         let own = format!("\t{module}\t{architecture}\t");
@@ -68,6 +64,13 @@ fn kernels_are_what_the_table_says() {
             table.retain(|row| !row.contains(&own));
             table.extend(rows);
         }
+    }
+    if std::env::var_os("SARCOMERE_UPDATE").is_some() {
+        let text =
+            table.into_iter().filter(|row| row != HEADER).fold(HEADER.to_owned(), |text, row| text + "\n" + &row)
+                + "\n";
+        std::fs::write(&path, text).expect("the table can be written");
+        return;
     }
     let gone: Vec<_> = kept.difference(&table).collect();
     let new: Vec<_> = table.difference(&kept).collect();
