@@ -1,7 +1,6 @@
 //! Joins what a ReLU and a sum of gradients do on the way back to the convolutions before them: their results then never go through
 //! memory unmasked, and can be written where the ReLU's result or the other gradient was.
 
-use std::any::Any;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -17,10 +16,9 @@ enum Convolution {
 }
 
 impl Convolution {
-    fn of(op: &dyn Op) -> Option<Self> {
-        let op: &dyn Any = op;
-        let forward = op.downcast_ref::<Conv>().cloned().map(Self::Forward);
-        forward.or_else(|| op.downcast_ref::<ConvDgrad>().cloned().map(Self::Data))
+    fn of(graph: &Graph, node: usize) -> Option<Self> {
+        let forward = graph.op::<Conv>(node).cloned().map(Self::Forward);
+        forward.or_else(|| graph.op::<ConvDgrad>(node).cloned().map(Self::Data))
     }
 
     fn fused(&mut self) -> &mut Fused {
@@ -70,7 +68,7 @@ impl Graph {
         if !exists || readers.get(&value) != Some(&1) || self.ty(value) != self.ty(other) {
             return None;
         }
-        let mut convolution = Convolution::of(&*self.nodes[node].op)?;
+        let mut convolution = Convolution::of(self, node)?;
         let fused = *convolution.fused();
         Some((node, convolution, fused))
     }
@@ -84,16 +82,12 @@ impl Graph {
         let extended = Node { op: convolution.op(), inputs, outputs, name };
         // Without a reader from now on.
         self.nodes[absorbed] = std::mem::replace(&mut self.nodes[node], extended);
-        for index in [node, absorbed] {
-            for (output, value) in self.nodes[index].outputs.iter().enumerate() {
-                self.values[value.index()].source = Source::Node { node: index, output };
-            }
-        }
+        self.number_nodes(node);
     }
 
     fn join_sum(&mut self, index: usize, readers: &HashMap<Value, usize>) -> bool {
-        let op: &dyn Any = &*self.nodes[index].op;
-        if !op.is::<SumOf>() && !op.downcast_ref::<Binary>().is_some_and(|op| op.kind == BinaryKind::Add) {
+        let adds = self.op::<Binary>(index).is_some_and(|op| op.kind == BinaryKind::Add);
+        if !adds && self.op::<SumOf>(index).is_none() {
             return false;
         }
         let &[a, b] = &self.nodes[index].inputs[..] else { return false };
@@ -104,15 +98,14 @@ impl Graph {
                 continue;
             }
             convolution.fused().residual = true;
-            self.extend(node, index, convolution, 2 + usize::from(fused.bias), other);
+            self.extend(node, index, convolution, fused.residual_at(), other);
             return true;
         }
         false
     }
 
     fn join_mask(&mut self, index: usize, readers: &HashMap<Value, usize>) -> bool {
-        let op: &dyn Any = &*self.nodes[index].op;
-        if !op.downcast_ref::<UnaryGrad>().is_some_and(|op| op.kind == UnaryKind::Relu) {
+        if !self.op::<UnaryGrad>(index).is_some_and(|op| op.kind == UnaryKind::Relu) {
             return false;
         }
         let &[gradient, mask] = &self.nodes[index].inputs[..] else { return false };
@@ -121,8 +114,7 @@ impl Graph {
             return false;
         }
         convolution.fused().mask = true;
-        let at = 2 + usize::from(fused.bias) + usize::from(fused.residual);
-        self.extend(node, index, convolution, at, mask);
+        self.extend(node, index, convolution, fused.mask_at(), mask);
         true
     }
 }

@@ -41,7 +41,8 @@ impl Graph {
         readers
     }
 
-    fn op<T: Any>(&self, node: usize) -> Option<&T> {
+    /// A node's op, if it is one of this type.
+    pub(super) fn op<T: Any>(&self, node: usize) -> Option<&T> {
         let op: &dyn Any = &*self.nodes[node].op;
         op.downcast_ref::<T>()
     }
@@ -84,7 +85,7 @@ impl Graph {
                 continue;
             }
             let mut inputs = self.nodes[node].inputs.clone();
-            inputs.insert(2 + usize::from(conv.fused.bias), residual);
+            inputs.insert(conv.fused.residual_at(), residual);
             conv.fused.residual = true;
             let name = self.nodes[node].name.clone();
             self.replace_by_conv(index, conv, inputs, name);

@@ -11,7 +11,7 @@ use crate::nn::{self, After, Norm, Statistics};
 use crate::ops::conv::Extras;
 use crate::ops::problem::Numbers;
 use crate::tensor::{DType, Tensor, TensorType};
-use crate::train::{Clip, DetectorRun, DetectorTask, Task, TwitchRun, TwitchTask, append_optimizer};
+use crate::train::{Clip, DetectorRun, DetectorTask, Task, TwitchRun, TwitchTask, append_optimizer, fuse_step};
 use crate::twitch::{TwitchConfig, TwitchEstimator, TwitchInput, TwitchNetwork};
 
 /// Seed of weights and random inputs.
@@ -231,8 +231,7 @@ pub fn full_detector_step(batch: usize) -> Result<Step> {
     let trained = nn::trainable(&g);
     let optimizer = append_optimizer(&mut g, values.total, &trained, &run.optimizer, Clip::Global(run.clip_norm))?;
     let targets = [&[values.total, optimizer.gradient_norm][..], &optimizer.updates].concat();
-    g.fuse_gradients(&targets);
-    g.fuse_elementwise(&targets);
+    fuse_step(&mut g, &targets);
     let units = config.max_units;
     let mut boxes = Vec::new();
     for index in 0..batch * units {

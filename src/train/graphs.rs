@@ -1,6 +1,6 @@
 //! Whole training steps as graphs, to be planned, dumped or listed without a run.
 
-use super::optimizer::{Clip, Optimizer, append_optimizer};
+use super::optimizer::{Clip, Optimizer, append_optimizer, fuse_step};
 use crate::Result;
 use crate::detector::{self, DetectorConfig, TrainingOptions};
 use crate::graph::{Graph, Value};
@@ -39,7 +39,6 @@ fn with_optimizer(mut g: Graph, loss: Value, optimizer: &Optimizer, clip: Clip) 
     let trained = nn::trainable(&g);
     let optimizer = append_optimizer(&mut g, loss, &trained, optimizer, clip)?;
     let targets = [&[loss][..], &optimizer.updates].concat();
-    g.fuse_gradients(&targets);
-    g.fuse_elementwise(&targets);
+    fuse_step(&mut g, &targets);
     Ok((g, targets))
 }

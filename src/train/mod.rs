@@ -13,6 +13,7 @@ mod twitch;
 
 pub use detector::{DetectorRun, DetectorTask};
 pub use graphs::{detector_step, twitch_step};
+pub(crate) use optimizer::fuse_step;
 pub use optimizer::{Clip, Optimizer, OptimizerValues, append_optimizer};
 pub use run::{Figures, Progress, RunOptions, Task, run};
 pub use schedule::Schedule;

@@ -80,6 +80,12 @@ pub struct OptimizerValues {
     pub updates: Vec<Value>,
 }
 
+/// Joins the nodes of a whole step, of which `targets` are read: first what convolutions take in, then what is left.
+pub(crate) fn fuse_step(g: &mut Graph, targets: &[Value]) {
+    g.fuse_gradients(targets);
+    g.fuse_elementwise(targets);
+}
+
 /// Appends gradients of `loss` with respect to `parameters` (names of variables), clipping, and the update of the parameters. Optimizer state becomes variables `optimizer.<slot>.<parameter>`.
 pub fn append_optimizer(
     g: &mut Graph,

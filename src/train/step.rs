@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::batch::{Batch, MadeCrops, MadeSamples};
 use super::data::{DataMix, Sample, Stock};
-use super::optimizer::{Clip, Optimizer, OptimizerValues, append_optimizer};
+use super::optimizer::{Clip, Optimizer, OptimizerValues, append_optimizer, fuse_step};
 use super::run::Figures;
 use super::schedule::Schedule;
 use crate::device::{Cpu, Device};
@@ -287,7 +287,6 @@ fn plan(
     let mut targets: Vec<Value> = losses.iter().map(|(_, value)| *value).collect();
     targets.push(optimizer.gradient_norm);
     targets.extend(&optimizer.updates);
-    g.fuse_gradients(&targets);
-    g.fuse_elementwise(&targets);
+    fuse_step(&mut g, &targets);
     Ok((Executor::new(device, Arc::new(g), &targets)?, optimizer))
 }

@@ -123,6 +123,21 @@ impl Fused {
         Self { counts, ..Self::default() }
     }
 
+    /// Where the residual is among the inputs, or would be.
+    pub(crate) fn residual_at(self) -> usize {
+        2 + self.bias as usize
+    }
+
+    /// Where the mask is among the inputs, or would be.
+    pub(crate) fn mask_at(self) -> usize {
+        self.residual_at() + self.residual as usize
+    }
+
+    /// Where the counts are among the inputs, or would be.
+    fn counts_at(self) -> usize {
+        self.mask_at() + self.mask as usize
+    }
+
     /// Position of the bias among the inputs.
     pub fn bias_index(self) -> Option<usize> {
         self.bias.then_some(2)
@@ -130,12 +145,12 @@ impl Fused {
 
     /// Position of the residual among the inputs.
     pub fn residual_index(self) -> Option<usize> {
-        self.residual.then_some(2 + self.bias as usize)
+        self.residual.then_some(self.residual_at())
     }
 
     /// Position of the mask among the inputs.
     pub fn mask_index(self) -> Option<usize> {
-        self.mask.then_some(2 + self.bias as usize + self.residual as usize)
+        self.mask.then_some(self.mask_at())
     }
 
     /// What may be kept as bf16 of a convolution or data gradient: what it reads, and the result with residual and mask.
@@ -145,18 +160,17 @@ impl Fused {
 
     /// Inputs whose memory the result may take over: residual and mask.
     pub(super) fn in_place(self) -> &'static [usize] {
-        let first = 2 + self.bias as usize;
-        &[0, 1, 2, 3, 4][first..first + self.residual as usize + self.mask as usize]
+        &[0, 1, 2, 3, 4][self.residual_at()..self.counts_at()]
     }
 
     /// Position of the counts among the inputs.
     pub fn counts_index(self) -> Option<usize> {
-        self.counts.then_some(2 + self.bias as usize + self.residual as usize + self.mask as usize)
+        self.counts.then_some(self.counts_at())
     }
 
     /// Number of inputs in all.
     pub fn inputs(self) -> usize {
-        2 + self.bias as usize + self.residual as usize + self.mask as usize + self.counts as usize
+        self.counts_at() + self.counts as usize
     }
 
     /// Checks the optional inputs against the result's type.
